@@ -1,0 +1,260 @@
+"""Settings as frozen dataclasses, the shipped presets, and reading and writing them as TOML or JSON.
+
+Section numbers are the paper's. `paper` follows the paper's text; `released` follows what its public code ran.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dualway.errors import UsageError
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoders make the features."""
+
+    text: str = "minilm"  # "minilm" (a package, offline), or a directory or hub name of a CLIP or sentence encoder
+    image: str | None = None  # a CLIP directory or hub name; None: pictures are not read
+    trainable: bool = False  # fine-tune the text encoder together with the model instead of using cached vectors
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """How mention, caption, entity, faces and labels become the texts that are encoded, and which objects are kept."""
+
+    mention_template: str = "{mention}"  # the paper's "representation m"; the public code encodes the string alone
+    text_template: str = "{text}"  # the sentence; the public code prepends "{mention} [SEP] "
+    entity_template: str = "{text}"  # the representation as it stands; "{name}. {text}" puts the name before it
+    face_template: str = "{mention}, {attributes}"  # section 4.3.1: "Trump, gender: male, race: white, age: 50"
+    identity_template: str = "{label}"  # section 4.3.2 keeps label and score; a sentence of the label encodes better
+    identity_threshold: float = 0.5  # "confidence scores greater than 0.5": strict
+    identity_keys: Literal["per_label", "joined"] = "per_label"  # s has n_s rows; "concatenate them" = joined
+    object_classes: tuple[str, ...] = ()  # empty: all classes; the public code keeps ("person",)
+    max_objects: int = 16
+    min_object_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Every switch of the model (METHOD: section 1, equation by equation)."""
+
+    dim: int = 512
+    heads: int = 8
+    dropout: float = 0.4
+    # Section 4: "a non-linear function to map m, t, v and E into the same feature space".
+    project_entity: Literal["shared_text", "own", "none"] = "shared_text"
+    use_text: bool = True  # Eq. 7
+    use_objects: bool = True  # Eq. 4
+    use_faces: bool = True  # Eq. 5
+    use_identity: bool = True  # Eq. 6
+    use_image: bool = False  # the whole picture v: extracted by the paper, in none of its equations
+    face_attention: Literal["shared_module", "shared_map"] = "shared_module"  # Eq. 5: shares Eq. 4's parameters
+    share_text_attention: bool = True  # Eq. 7 does not say
+    text_keys: Literal["pooled", "tokens"] = "pooled"
+    fusion: Literal["additive", "concat"] = "additive"  # Eq. 8
+    gate: Literal["sigmoid", "raw", "vector", "none"] = "sigmoid"  # Eq. 9: epsilon is learnable
+    gate_input: Literal["sum", "concat"] = "sum"  # Eq. 9: W_g in 2d x d_m is the literal concat
+    mask_padding: bool = True  # False only to reproduce the public code's attention to zero padding
+    # Losses, section 4.5.
+    contrast: Literal["eq10", "msc", "infonce"] = "eq10"
+    temperature: float = 0.5
+    coarse_pair: Literal["mt_mv", "t_v"] = "mt_mv"  # Eq. 11 against section 4's overview
+    fine_pair: Literal["f_d", "m_mv"] = "f_d"  # Eq. 12 against abstract and introduction
+    rank_loss: Literal["triplet", "npair"] = "triplet"  # Eq. 13
+    margin: float = 0.5
+    fine_weight: float = 1.0  # Eq. 14
+    coarse_weight: float = 1.0  # alpha
+    rank_weight: float = 10.0  # beta
+
+
+@dataclass(frozen=True)
+class NegativeConfig:
+    """Section 5.1.4: hard negatives and in-batch negatives."""
+
+    num_hard: int = 1
+    num_in_batch: int = 1  # -1: every other entity of the batch
+    hard_source: Literal["retrieved", "similar_text"] = "retrieved"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Section 5.1.2."""
+
+    batch_size: int = 64
+    epochs: int = 300
+    learning_rate: float = 5e-5
+    weight_decay: float = 1e-3
+    warmup_steps: int = 0
+    linear_decay: bool = False
+    clip_norm: float | None = None
+    evaluate_every: int = 2000  # steps
+    patience: int | None = None  # evaluations without a better dev T@1 before stopping; None: never
+    checkpoint_every: int = 2000  # steps between checkpoints from which a killed run goes on
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class CandidateConfig:
+    """Section 5.1.3: lambda candidates by name."""
+
+    retriever: Literal["names", "fuzzy"] = "names"  # "fuzzy": the paper's fuzzywuzzy ranking, through rapidfuzz
+    num_candidates: int = 100
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All settings of one model, saved in every run."""
+
+    name: str
+    encoders: EncoderConfig = field(default_factory=EncoderConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    negatives: NegativeConfig = field(default_factory=NegativeConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    candidates: CandidateConfig = field(default_factory=CandidateConfig)
+
+
+PRESETS: dict[str, Preset] = {
+    "paper": Preset(name="paper"),
+    "released": Preset(
+        name="released",
+        features=FeatureConfig(text_template="{mention} [SEP] {text}", object_classes=("person",)),
+        model=ModelConfig(
+            project_entity="none",
+            use_faces=False,
+            use_identity=False,
+            use_image=True,
+            fusion="concat",
+            gate="none",
+            mask_padding=False,
+            contrast="infonce",
+            temperature=0.07,
+            coarse_pair="t_v",
+            fine_pair="m_mv",
+            rank_loss="npair",
+            fine_weight=0.0,
+            coarse_weight=1.0,
+            rank_weight=1.0,
+        ),
+        negatives=NegativeConfig(num_hard=1, num_in_batch=-1, hard_source="similar_text"),
+        train=TrainConfig(batch_size=128, warmup_steps=100, linear_decay=True, clip_norm=1.0, seeds=(114514,)),
+    ),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """Return the shipped preset called `name`.
+
+    Raises:
+        UsageError: No such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}; choose one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config dataclass as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(kind: type[Any], values: Mapping[str, Any], *, where: str = "config") -> Any:
+    """Build a config dataclass of `kind`; keys left out keep their defaults.
+
+    Raises:
+        UsageError: An unknown key or a value of the wrong type or choice; the message names the key.
+    """
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key {key!r}; known: {', '.join(sorted(known))}")
+    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def override(preset: Preset, values: Mapping[str, Any]) -> Preset:
+    """Return `preset` with nested `values` ({"train": {"epochs": 40}}) laid over it."""
+    merged = to_dict(preset)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = {**merged[key], **value}
+        else:
+            merged[key] = value
+    return from_dict(Preset, merged, where=preset.name)
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn ["train.epochs=40", "model.gate=none"] into nested values; a bare word is a string."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {assignment!r}: write SECTION.KEY=VALUE, as in train.epochs=40")
+        *sections, name = key.strip().split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = _parse_value(text.strip())
+    return values
+
+
+def load_overrides(path: Path) -> dict[str, Any]:
+    """Read nested values from a TOML file.
+
+    Raises:
+        UsageError: The file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error})") from error
+
+
+def _parse_value(text: str) -> Any:
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where}: expected a table of settings, got {value!r}")
+        return from_dict(typing.cast("type[Any]", hint), typing.cast("Mapping[str, Any]", value), where=where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise UsageError(f"{where}: {value!r} is not one of {', '.join(map(repr, args))}")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(a for a in args if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"{where}: expected a list, got {value!r}")
+        return tuple(_convert(args[0], item, where) for item in typing.cast("Sequence[Any]", value))
+    return _convert_plain(hint, value, where)
+
+
+def _convert_plain(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise UsageError(f"{where}: expected {hint.__name__}, got {value!r}")

@@ -1,0 +1,136 @@
+"""The vocabulary: what goes in (Mention, Entity) and what comes out (Link), as plain frozen records.
+
+Gold never sits on a mention: a data set keeps it apart as `gold[mention_id] -> entity_id or None`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A span of a caption that names something, with its caption and picture (paper, section 4.1: x = {x_m; x_t; x_v}).
+
+    `start` and `end` are character offsets into `text` (end exclusive), None where unknown.
+    `image` is a path as given; a relative path is relative to the file it was read from.
+    """
+
+    text: str
+    surface: str
+    id: str = ""
+    start: int | None = None
+    end: int | None = None
+    type: str | None = None
+    image: str | None = None
+    date: str | None = None
+    place: str | None = None
+    language: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """One text that stands for an entity (the paper's "entity representation", section 3)."""
+
+    kind: str  # properties, description, profile, static, dynamic
+    text: str
+    source: str = ""
+    language: str = ""
+    revision: str = ""
+    licence: str = ""
+    created_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of an entity, with where it came from and under which licence."""
+
+    path: str
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A record of the knowledge base. Two entities may share a name; never an id."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    representations: tuple[Representation, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture: box (x0, y0, x1, y1) in pixels of the upright picture, and how much the mention attends to it."""
+
+    box: tuple[float, float, float, float]
+    label: str = ""
+    score: float = 1.0
+    attention: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An entity that a mention may mean. `evidence` holds named raw similarities; probability is None until calibrated."""
+
+    entity_id: str
+    name: str
+    score: float
+    probability: float | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The answer for one mention: ranked candidates, best first; `entity_id` is None for "not in the knowledge base"."""
+
+    mention: Mention
+    entity_id: str | None
+    candidates: tuple[Candidate, ...]
+    regions: tuple[Region, ...] = ()
+    nil_probability: float | None = None
+    kb: str = ""  # content fingerprint of the knowledge base that was linked against
+    model: str = ""  # fingerprint of the model that linked
+
+    @property
+    def is_nil(self) -> bool:
+        """True when no candidate is believable (or there is none)."""
+        return self.entity_id is None
+
+
+class Fingerprint(NamedTuple):
+    """The two fingerprints of a knowledge base.
+
+    `compatibility` (schema and kinds of representation) must match the run's; `content` is recorded and may advance.
+    """
+
+    compatibility: str
+    content: str
+
+
+class CandidateLists(NamedTuple):
+    """Candidates of n mentions as arrays, best first.
+
+    rows: int64 [n, k], row of each candidate in the knowledge base; -1 pads a short list at its end.
+    scores: float32 [n, k], the source's score; 0 where padded.
+    """
+
+    rows: IntArray
+    scores: FloatArray
+
+    def take(self, index: Sequence[int] | IntArray | slice) -> CandidateLists:
+        """Return the lists of the chosen mentions."""
+        picked = index if isinstance(index, slice) else np.asarray(index, dtype=np.int64)
+        return CandidateLists(self.rows[picked], self.scores[picked])
