@@ -73,7 +73,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a picture: box (x0, y0, x1, y1) in pixels of the upright picture, and how much the mention attends to it."""
+    """A part of a picture: box (x0, y0, x1, y1) in upright pixels, and the mention's attention on it."""
 
     box: tuple[float, float, float, float]
     label: str = ""
@@ -83,7 +83,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entity that a mention may mean. `evidence` holds named raw similarities; probability is None until calibrated."""
+    """An entity that a mention may mean. `probability` is None until calibrated; `evidence`: named raw similarities."""
 
     entity_id: str
     name: str
@@ -94,7 +94,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The answer for one mention: ranked candidates, best first; `entity_id` is None for "not in the knowledge base"."""
+    """The answer for one mention: candidates, best first; `entity_id` is None for "not in the KB"."""
 
     mention: Mention
     entity_id: str | None

@@ -15,23 +15,25 @@ _PLAIN = str.maketrans(
         "‐": "-", "‑": "-", "‒": "-", "–": "-", "—": "-", "―": "-", "−": "-",
     }
 )  # fmt: skip
-_NOT_WORD = re.compile(r"[^\w]+|_+")
+_SEPARATOR = re.compile(r"[^a-z0-9]+")
 _BRACKETS = re.compile(r"\s*[(（][^()（）]*[)）]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNWRITABLE = re.compile("[\ud800-\udfff\x00]")
 # Control and format characters that carry no text: NUL and friends, byte order marks, bidirectional marks.
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
 
 @lru_cache(maxsize=65536)
 def match_key(text: str) -> str:
-    """Return `text` in the form in which names are compared.
+    """Return `text` in the form in which names are compared: words separated by single spaces.
 
-    Compatibility forms are folded (NFKD), case and diacritics dropped, punctuation turned into single spaces.
-    Letters and digits of every script are kept; Indic and Arabic vowel signs go the way of other combining marks.
+    Compatibility forms are folded (NFKD), case, diacritics, apostrophes and invisible characters dropped, other
+    punctuation turned into spaces. Letters, digits and vowel signs of every script are kept.
     """
-    folded = unicodedata.normalize("NFKD", repair(text)).casefold()
-    plain = "".join(c for c in folded if not unicodedata.combining(c)).translate(_PLAIN)
-    return _NOT_WORD.sub(" ", plain.replace("'", "")).strip()
+    if text.isascii():
+        return _SEPARATOR.sub(" ", text.lower().replace("'", "")).strip()
+    folded = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text)).casefold()
+    plain = "".join(c for c in folded if not unicodedata.combining(c)).translate(_PLAIN).replace("'", "")
+    return " ".join("".join(c if _is_word(c) else " " for c in plain).split())
 
 
 def without_brackets(name: str) -> str:
@@ -41,10 +43,14 @@ def without_brackets(name: str) -> str:
 
 
 def repair(text: str) -> str:
-    """Replace lone surrogates, which no file can hold, and remove invisible control characters."""
-    return _INVISIBLE.sub("", _SURROGATE.sub("\ufffd", text))
+    """Replace what no UTF-8 file can hold (lone surrogates, NUL) by U+FFFD; the length stays, so offsets stay true."""
+    return _UNWRITABLE.sub("\ufffd", text)
 
 
 def is_broken(text: str) -> bool:
-    """Tell whether `repair` would replace something that cannot be written to a file."""
-    return _SURROGATE.search(text) is not None or "\x00" in text
+    """Tell whether `repair` would change `text`."""
+    return _UNWRITABLE.search(text) is not None
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character).startswith("M")
