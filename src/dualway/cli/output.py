@@ -1,0 +1,88 @@
+"""What commands print: results on stdout (for people, or one JSON object), everything else on stderr."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for machines.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
+
+
+class Output:
+    """Where a command's words go.
+
+    Args:
+        json: Print results as JSON instead of text.
+        quiet: Print neither notes nor progress.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json, self.quiet = json, quiet
+
+    def note(self, text: str) -> None:
+        """Print a remark for people on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def show(self, text: str) -> None:
+        """Print a result for people on stdout; nothing under --json."""
+        if not self.json:
+            print(text, flush=True)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Print the machine's form of the result on stdout; nothing without --json."""
+        if self.json:
+            print(jsonlib.dumps(value, ensure_ascii=False), flush=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None) -> Generator[Progress]:
+        """Yield a progress meter that prints to stderr: a live line on a terminal, a line every 10 s elsewhere."""
+        meter = Progress(label, total, silent=self.quiet)
+        try:
+            yield meter
+        finally:
+            meter.close()
+
+
+class Progress:
+    """A line on stderr: what is done, of how much, at which rate, how long it will take."""
+
+    def __init__(self, label: str, total: int | None, *, silent: bool) -> None:
+        self._label, self._total, self._silent = label, total, silent
+        self._live = sys.stderr.isatty()
+        self._done, self._note, self._start = 0, "", time.monotonic()
+        self._printed = self._start
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Set how much is done so far (and of how much), with an optional remark such as the current loss."""
+        self._done, self._total = done, total or self._total
+        self._note = note or self._note
+        now = time.monotonic()
+        if not self._silent and now - self._printed >= (0.2 if self._live else 10.0):
+            self._printed = now
+            self._print(end="" if self._live else "\n")
+
+    def close(self) -> None:
+        """Print the last state, when anything was printed before it or the work took longer than a second."""
+        if not self._silent and (self._printed > self._start or time.monotonic() - self._start > 1.0):
+            self._print(end="\n")
+
+    def _print(self, end: str) -> None:
+        elapsed = max(time.monotonic() - self._start, 1e-6)
+        parts = [f"{self._label}: {self._done:,}"]
+        if self._total:
+            parts[0] += f" of {self._total:,} ({100 * self._done // self._total} %)"
+        parts.append(f"{self._done / elapsed:,.0f}/s")
+        if self._total and 0 < self._done < self._total:
+            parts.append(f"{(self._total - self._done) * elapsed / self._done:,.0f} s left")
+        if self._note:
+            parts.append(self._note)
+        start = "\r\x1b[K" if self._live else ""
+        print(start + ", ".join(parts), end=end, file=sys.stderr, flush=True)
