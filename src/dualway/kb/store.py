@@ -1,0 +1,319 @@
+"""A knowledge base in one folder: `kb.sqlite` holds the records, `manifest.json` says what they are.
+
+At rest the database keeps no journal beside it, so a knowledge base opens from a read-only folder, and opening one
+never writes. Records are read by row: 0 .. n-1, in the order in which the entities were given.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dualway.errors import KnowledgeBaseError
+from dualway.kb.manifest import Manifest, check_schema, read_manifest
+from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
+from dualway.kb.writer import DATABASE, require_kinds, sqlite_errors, write_folder
+from dualway.schema import Entity, Fingerprint, IntArray, Picture, Representation
+from dualway.storage import atomic_folder
+
+
+class KnowledgeBase:
+    """The entities that mentions are linked to, read from a folder. Make one with `create` or `open`.
+
+    Names, ids, aliases and types are loaded when first asked for and kept; texts and whole records are read each time.
+    May be shared between threads, and pickled: the copy opens the folder again.
+
+    Example:
+        >>> import tempfile
+        >>> entities = [Entity("Q41351", "Jodie Foster"), Entity("Q42574", "Mel Gibson")]
+        >>> with KnowledgeBase.create(Path(tempfile.mkdtemp()) / "kb", entities) as kb:
+        ...     len(kb), kb.names[kb.row("Q42574")]
+        (2, 'Mel Gibson')
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, connection: sqlite3.Connection) -> None:
+        self._path, self._manifest, self._connection = path, manifest, connection
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        entities: Iterable[Entity],
+        *,
+        representation: Sequence[str] = (),
+        source: str = "",
+        picture_root: Path | str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> KnowledgeBase:
+        """Build a knowledge base and return it open; after any failure nothing is left at `path`.
+
+        Args:
+            path: The folder to make; it must not exist, or be empty.
+            entities: The records, read once.
+            representation: Kinds whose texts stand for an entity by default; all that are present when empty.
+            source: Where the records come from, for people.
+            picture_root: The folder that relative picture paths start from.
+            progress: Called now and then with the number of entities written so far.
+
+        Raises:
+            DataError: A record without id or name, or an id given twice.
+            KnowledgeBaseError: No entities, or a kind in `representation` that none of them has.
+            StorageError: `path` is taken, the disk is full, the place is read-only.
+        """
+        path = Path(path)
+        with atomic_folder(path) as folder, sqlite_errors(path):
+            write_folder(
+                folder,
+                entities,
+                representation=representation,
+                source=source,
+                picture_root=str(picture_root),
+                progress=progress,
+            )
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> KnowledgeBase:
+        """Open the knowledge base in the folder `path` for reading.
+
+        Raises:
+            KnowledgeBaseError: Missing, damaged, not a knowledge base, or written by a newer version.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            what = "a file, expected the folder of a knowledge base" if path.exists() else "no such knowledge base"
+            raise KnowledgeBaseError(f"{path}: {what}; build one with `dualway kb build SOURCE --out FOLDER`")
+        manifest = read_manifest(path)
+        kb = cls(path, manifest, _connect(path / DATABASE))
+        try:
+            kb._check_manifest()
+        except BaseException:
+            kb.close()
+            raise
+        return kb
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What a run must fit to (`compatibility`) and which content this is (`content`, the same in any order)."""
+        return self._manifest.fingerprint
+
+    @property
+    def representation(self) -> tuple[str, ...]:
+        """Kinds whose texts stand for an entity unless others are asked for, in the order in which they are joined."""
+        return self._manifest.representation
+
+    @property
+    def revision(self) -> int:
+        """Number of the last revision; 1 for a fresh build."""
+        return self._manifest.revision
+
+    @property
+    def manifest(self) -> Manifest:
+        """All that the manifest says: counts, source, times, versions."""
+        return self._manifest
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many entities have a text of each kind."""
+        return dict(self._manifest.counts["representations"])
+
+    @property
+    def picture_root(self) -> Path:
+        """The folder that relative picture paths start from."""
+        return Path(self._manifest.picture_root)
+
+    def __len__(self) -> int:
+        return int(self._manifest.counts["entities"])
+
+    def __contains__(self, entity_id: object) -> bool:
+        return entity_id in self._row_of
+
+    def __repr__(self) -> str:
+        return f"KnowledgeBase({str(self._path)!r}, {len(self):,} entities)"
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Ids in row order."""
+        return [entity_id for (entity_id,) in self._fetch("SELECT id FROM entities ORDER BY row")]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names in row order, as they are shown; several entities may share one."""
+        return [name for (name,) in self._fetch("SELECT name FROM entities ORDER BY row")]
+
+    @cached_property
+    def aliases(self) -> list[tuple[str, ...]]:
+        """Other names of each entity, in row order."""
+        return self._fetch_lists("aliases", "alias")
+
+    @cached_property
+    def types(self) -> list[tuple[str, ...]]:
+        """Types of each entity, in row order."""
+        return self._fetch_lists("types", "type")
+
+    def row(self, entity_id: str) -> int:
+        """Return the row of an entity.
+
+        Raises:
+            KnowledgeBaseError: No entity has this id.
+        """
+        row = self._row_of.get(entity_id)
+        if row is None:
+            raise self._unknown(entity_id)
+        return row
+
+    def rows(self, ids: Iterable[str | None]) -> IntArray:
+        """Return int64 [n]: the row of each entity, -1 where the id is unknown or None."""
+        row_of = self._row_of
+        return np.fromiter((-1 if i is None else row_of.get(i, -1) for i in ids), dtype=np.int64)
+
+    def entity(self, entity_id: str) -> Entity:
+        """Return the whole record of an entity.
+
+        Raises:
+            KnowledgeBaseError: No entity has this id.
+        """
+        found = self._fetch("SELECT row, id, name FROM entities WHERE id = ?", entity_id)
+        if not found:
+            raise self._unknown(entity_id)
+        return self._record(*found[0])
+
+    def entities(self) -> Iterator[Entity]:
+        """Yield every record in row order."""
+        for row, entity_id, name in self._fetch("SELECT row, id, name FROM entities ORDER BY row"):
+            yield self._record(row, entity_id, name)
+
+    def ids_named(self, name: str) -> list[str]:
+        """Return the ids of all entities with exactly this name, in row order; several for homonyms."""
+        return [i for (i,) in self._fetch("SELECT id FROM entities WHERE name = ? ORDER BY row", name)]
+
+    def texts(self, kinds: Sequence[str] | None = None) -> list[str]:
+        """Return the text that stands for each entity, in row order; "" for an entity without such a text.
+
+        The texts of the kinds are joined by a space, in the order of `kinds` (default: `representation`). Of several
+        texts of one kind (other sources, other languages) the first that the entity was given counts.
+
+        Raises:
+            KnowledgeBaseError: No entity has a text of a kind in `kinds`.
+        """
+        chosen = self.representation if kinds is None else require_kinds(self.kinds, kinds)
+        columns = [self._texts_of(kind) for kind in chosen]
+        return [" ".join(filter(None, texts)) for texts in zip(*columns)] if columns else [""] * len(self)
+
+    def changes(self, since: int) -> Iterator[str]:
+        """Yield the ids of the entities that were added or changed after revision `since`, in row order."""
+        for (entity_id,) in self._fetch("SELECT id FROM entities WHERE revision > ? ORDER BY row", since):
+            yield entity_id
+
+    def check(self) -> None:
+        """Read everything and compare it with the recorded hashes.
+
+        Raises:
+            KnowledgeBaseError: The database is damaged, or a record is not what was written; names the entity.
+        """
+        (answer,) = self._fetch("PRAGMA integrity_check(1)")[0]
+        if answer != "ok":
+            raise self._damaged(answer)
+        hashes = dict(self._fetch("SELECT id, hash FROM entities"))
+        total = 0
+        for entity in self.entities():
+            record_hash = content_hash(entity)
+            if record_hash != hashes[entity.id]:
+                raise self._damaged(f"the record of {entity.id!r} is not what was written")
+            total = add_hash(total, record_hash)
+        if content_fingerprint(format_total(total)) != self.fingerprint.content:
+            raise self._damaged("entities are missing or foreign: the content fingerprint is not the manifest's")
+
+    def close(self) -> None:
+        """Close the database; what was loaded stays usable."""
+        self._connection.close()
+
+    def __enter__(self) -> KnowledgeBase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Callable[[Path], KnowledgeBase], tuple[Path]]:
+        return KnowledgeBase.open, (self._path,)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {entity_id: row for row, entity_id in enumerate(self.ids)}
+
+    def _texts_of(self, kind: str) -> list[str | None]:
+        first = "SELECT text FROM representations WHERE entity = e.row AND kind = ? ORDER BY number LIMIT 1"
+        return [text for (text,) in self._fetch(f"SELECT ({first}) FROM entities e ORDER BY e.row", kind)]
+
+    def _fetch_lists(self, table: str, column: str) -> list[tuple[str, ...]]:
+        pairs = self._fetch(
+            f"SELECT e.row, v.{column} FROM entities e LEFT JOIN {table} v ON v.entity = e.row ORDER BY e.row, v.number"
+        )
+        return [
+            tuple(value for _, value in group if value is not None) for _, group in groupby(pairs, key=lambda p: p[0])
+        ]
+
+    def _record(self, row: int, entity_id: str, name: str) -> Entity:
+        def values(columns: str, table: str) -> list[tuple[Any, ...]]:
+            return self._fetch(f"SELECT {columns} FROM {table} WHERE entity = ? ORDER BY number", row)
+
+        return Entity(
+            id=entity_id,
+            name=name,
+            aliases=tuple(alias for (alias,) in values("alias", "aliases")),
+            types=tuple(type_ for (type_,) in values("type", "types")),
+            representations=tuple(
+                Representation(*fields)
+                for fields in values("kind, text, source, language, revision, licence, created_at", "representations")
+            ),
+            pictures=tuple(Picture(*fields) for fields in values("path, source, licence", "pictures")),
+        )
+
+    def _check_manifest(self) -> None:
+        (version,) = self._fetch("PRAGMA user_version")[0]
+        check_schema(self._path / DATABASE, version)
+        last = self._fetch("SELECT number, content FROM revisions ORDER BY number DESC LIMIT 1")
+        (num_entities,) = self._fetch("SELECT COUNT(*) FROM entities")[0]
+        recorded = (self.revision, self.fingerprint.content, self._manifest.counts.get("entities"))
+        if not last or (last[0][0], content_fingerprint(last[0][1]), num_entities) != recorded:
+            raise self._damaged("manifest.json and kb.sqlite do not belong together")
+
+    def _fetch(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.ProgrammingError as error:
+            raise KnowledgeBaseError(f"{self._path}: was closed; open it again") from error
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
+
+    def _unknown(self, entity_id: str) -> KnowledgeBaseError:
+        return KnowledgeBaseError(f"{self._path}: no entity has the id {entity_id!r}")
+
+    def _damaged(self, problem: str) -> KnowledgeBaseError:
+        return KnowledgeBaseError(
+            f"{self._path / DATABASE}: damaged ({problem}); restore the folder or build the knowledge base again"
+        )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the database read-only: no lock file, no journal, no change of a byte."""
+    if not path.is_file():
+        raise KnowledgeBaseError(f"{path}: missing; restore the folder or build the knowledge base again")
+    try:
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise KnowledgeBaseError(f"{path}: cannot be opened ({error}); check its permissions") from error
