@@ -66,7 +66,7 @@ class ModelConfig:
     mask_padding: bool = True  # False only to reproduce the public code's attention to zero padding
     # Losses, section 4.5.
     contrast: Literal["eq10", "msc", "infonce"] = "eq10"
-    temperature: float = 0.5
+    temperature: float | None = None  # tau; None: .5 for eq10 (code), .25 for msc (published), .07 for infonce (code)
     coarse_pair: Literal["mt_mv", "t_v"] = "mt_mv"  # Eq. 11 against section 4's overview
     fine_pair: Literal["f_d", "m_mv"] = "f_d"  # Eq. 12 against abstract and introduction
     rank_loss: Literal["triplet", "npair"] = "triplet"  # Eq. 13
@@ -107,7 +107,8 @@ class TrainConfig:
 class CandidateConfig:
     """Section 5.1.3: lambda candidates by name."""
 
-    retriever: Literal["names", "fuzzy"] = "names"  # "fuzzy": the paper's fuzzywuzzy ranking, through rapidfuzz
+    # "fuzzy": the ranking of fuzzywuzzy, as the paper; "names+prior" adds what the surface meant in training.
+    retriever: Literal["names", "names+prior", "fuzzy"] = "names"
     num_candidates: int = 100
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def read_json(path: Path) -> Any:
         raise DataError("broken JSON: nested too deeply", path=path) from error
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+def read_jsonl(path: Path) -> Generator[tuple[int, Any]]:
     """Yield (1-based line, value) of each line of a JSON Lines file, empty lines skipped, in constant memory.
 
     Raises:

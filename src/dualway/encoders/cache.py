@@ -1,0 +1,131 @@
+"""Vectors kept between runs, keyed by the content's hash and the encoder's fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from dualway.protocols import TextEncoder
+from dualway.schema import FloatArray
+from dualway.storage import storage_errors
+
+_CHUNK = 1024  # texts between commits: what a killed run loses at most
+_QUERY = 500  # keys a query, below SQLite's limit on variables
+
+
+def default_cache_folder() -> Path:
+    """Return where vectors are kept: DUALWAY_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("DUALWAY_CACHE")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dualway"
+
+
+def content_key(content: bytes) -> bytes:
+    """Return the key of a content: 16 bytes of its SHA-256."""
+    return hashlib.sha256(content).digest()[:16]
+
+
+class VectorCache:
+    """One SQLite file of vectors per encoder fingerprint; several processes may use it at once.
+
+    Args:
+        folder: Where the files are; None keeps nothing (every `get` misses).
+        fingerprint: The encoder's.
+        dim: Width of the vectors; rows of another width are ignored.
+    """
+
+    def __init__(self, folder: Path | None, fingerprint: str, dim: int) -> None:
+        self._path = None if folder is None else folder / f"vectors-{fingerprint}.sqlite"
+        self._dim = dim
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
+        """Return the known vectors among `keys`."""
+        if self._path is None or not self._path.exists():
+            return {}
+        found: dict[bytes, FloatArray] = {}
+        try:
+            with closing(self._connect()) as connection:
+                for start in range(0, len(keys), _QUERY):
+                    part = list(keys[start : start + _QUERY])
+                    marks = ",".join("?" * len(part))
+                    for key, blob in connection.execute(
+                        f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part
+                    ):
+                        if len(blob) == 4 * self._dim:
+                            found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
+        except sqlite3.DatabaseError:
+            return {}  # a damaged cache is only a slower run; `put` replaces it
+        return found
+
+    def put(self, vectors: dict[bytes, FloatArray]) -> None:
+        """Keep vectors; a full disk or a read-only folder is not the caller's problem, so nothing is raised."""
+        if self._path is None or not vectors:
+            return
+        rows = [(key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
+        for attempt in range(2):
+            try:
+                with closing(self._connect()) as connection, connection:
+                    connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+                return
+            except sqlite3.OperationalError:
+                return  # full, read-only or locked for too long: the vectors are in memory all the same
+            except sqlite3.DatabaseError:
+                if attempt == 0:
+                    self._path.unlink(missing_ok=True)  # damaged: start afresh
+
+    def _connect(self) -> sqlite3.Connection:
+        assert self._path is not None
+        with storage_errors(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=60)
+        connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        return connection
+
+
+class CachedTextEncoder:
+    """A text encoder that encodes each distinct text once, ever; implements TextEncoder.
+
+    Args:
+        encoder: What encodes the texts that are not yet known.
+        folder: Where vectors are kept; None keeps them only for the call.
+        progress: Called with (texts done, texts in all) while encoding.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, folder: Path | None, *, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.progress = progress
+        self._cache = VectorCache(folder, encoder.fingerprint, encoder.dim)
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.encoder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """The wrapped encoder's."""
+        return self.encoder.fingerprint
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [n, dim]; only texts never seen by this encoder are computed."""
+        keys = [content_key(text.encode("utf-8", "surrogatepass")) for text in texts]
+        known = self._cache.get(list(dict.fromkeys(keys)))
+        missing = {key: text for key, text in zip(keys, texts) if key not in known}
+        # Like lengths together, so that a chunk's batches need little padding.
+        waiting = sorted(missing, key=lambda key: len(missing[key]))
+        for start in range(0, len(waiting), _CHUNK):
+            chunk = waiting[start : start + _CHUNK]
+            vectors = self.encoder.encode_texts([missing[key] for key in chunk])
+            fresh = dict(zip(chunk, vectors))
+            self._cache.put(fresh)
+            known.update(fresh)
+            if self.progress is not None:
+                self.progress(min(start + _CHUNK, len(waiting)), len(waiting))
+        return np.stack([known[key] for key in keys]) if keys else np.zeros((0, self.dim), dtype=np.float32)

@@ -1,0 +1,98 @@
+"""CLIP (and SigLIP) by directory: text and picture vectors of one space, through transformers.
+
+As in the public code of the paper: pooled features after the projection, not normalised, texts cut at the model's
+length (77 tokens for OpenAI's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualway.encoders.sentence import length_batches
+from dualway.encoders.weights import fingerprint_folder, load_pretrained
+from dualway.schema import FloatArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_BATCH_TOKENS = 4096
+_BATCH_IMAGES = 32
+_CHARACTERS_PER_TOKEN = 64
+
+
+class ClipEncoder:
+    """A CLIP or SigLIP model; implements TextEncoder and ImageEncoder.
+
+    Args:
+        folder: Directory of the model with tokenizer and picture processor.
+
+    Raises:
+        ModelError: Damaged or incomplete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        self.folder = folder
+        self._model: Any = load_pretrained(AutoModel, folder).eval()
+        self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
+        self._processor: Any = load_pretrained(AutoImageProcessor, folder)
+        self.max_tokens = int(self._model.config.text_config.max_position_embeddings)
+        # SigLIP was trained on texts padded to its full length, and knows no mask.
+        self._pads_fully = self._model.config.model_type != "clip"
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors, the same for texts and pictures."""
+        config = self._model.config
+        return int(getattr(config, "projection_dim", 0) or config.text_config.hidden_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, tokenizer, processor, configuration and truncation."""
+        return fingerprint_folder(self.folder, "clip", self.max_tokens)
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [n, dim]; texts are cut at the model's length."""
+        import torch
+
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        cut = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        ids: list[list[int]] = (
+            self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
+        )
+        lengths = [self.max_tokens if self._pads_fully else len(row) for row in ids]
+        for batch in length_batches(lengths, _BATCH_TOKENS):
+            inputs = self._tokenizer.pad(
+                {"input_ids": [ids[i] for i in batch]},
+                padding="max_length" if self._pads_fully else True,
+                max_length=self.max_tokens if self._pads_fully else None,
+                return_tensors="pt",
+            )
+            if self._pads_fully:
+                inputs.pop("attention_mask", None)
+            with torch.inference_mode():
+                vectors[batch] = _pooled(self._model.get_text_features(**inputs))
+        return vectors
+
+    def encode_images(self, images: Sequence[Image]) -> FloatArray:
+        """Return float32 [n, dim] of upright RGB pictures."""
+        import torch
+
+        vectors = np.zeros((len(images), self.dim), dtype=np.float32)
+        for start in range(0, len(images), _BATCH_IMAGES):
+            batch = list(images[start : start + _BATCH_IMAGES])
+            inputs = self._processor(images=batch, return_tensors="pt")
+            with torch.inference_mode():
+                vectors[start : start + len(batch)] = _pooled(self._model.get_image_features(**inputs))
+        return vectors
+
+
+def _pooled(output: Any) -> FloatArray:
+    """Return the projected vectors, whether transformers hands out a tensor or an output object."""
+    return np.asarray(getattr(output, "pooler_output", output).numpy(), dtype=np.float32)

@@ -1,0 +1,140 @@
+"""Sentence encoders: any directory in sentence-transformers' layout, read with transformers.
+
+sentence-transformers itself takes seconds to import and adds nothing here: the layout's transformer, pooling (mean or
+first token) and normalisation are applied as its files say. A directory with modules of another kind is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualway.encoders.weights import check_sha256, fingerprint_folder, load_pretrained
+from dualway.errors import ModelError
+from dualway.schema import FloatArray
+from dualway.storage import read_json
+
+_KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
+_BATCH_TOKENS = 4096  # tokens a batch, padding included: long texts go in small batches
+_CHARACTERS_PER_TOKEN = 64  # far more than any tokenizer needs; keeps a megabyte of text away from it
+
+
+class SentenceEncoder:
+    """A transformer with pooling; implements TextEncoder and TokenEncoder.
+
+    Args:
+        folder: Directory of the model.
+        sha256: Hash that model.safetensors must have, when known.
+
+    Raises:
+        ModelError: Damaged, incomplete, or with modules that are not supported.
+    """
+
+    def __init__(self, folder: Path, *, sha256: str | None = None) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self.folder = folder
+        if sha256 is not None:
+            check_sha256(folder / "model.safetensors", sha256)
+        self._pooling, self._normalise = _read_layout(folder)
+        self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
+        self._model: Any = load_pretrained(AutoModel, folder).eval()
+        self.max_tokens = _max_tokens(folder, self._model)
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return int(self._model.config.hidden_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, tokenizer, configuration, pooling and truncation."""
+        return fingerprint_folder(self.folder, "sentence", self._pooling, self._normalise, self.max_tokens)
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [n, dim]; texts are cut at `max_tokens` tokens."""
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for batch, values, mask in self._batches(texts):
+            pooled = values[:, 0] if self._pooling == "cls" else _mean(values, mask)
+            if self._normalise:
+                pooled = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+            vectors[batch] = pooled
+        return vectors
+
+    def encode_tokens(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Return the last hidden states, float32 [n, t, dim], and their mask, float32 [n, t]."""
+        parts = list(self._batches(texts))
+        longest = max((mask.shape[1] for _, _, mask in parts), default=0)
+        values = np.zeros((len(texts), longest, self.dim), dtype=np.float32)
+        masks = np.zeros((len(texts), longest), dtype=np.float32)
+        for batch, states, mask in parts:
+            values[batch, : states.shape[1]] = states * mask[:, :, None]
+            masks[batch, : mask.shape[1]] = mask
+        return values, masks
+
+    def _batches(self, texts: Sequence[str]) -> list[tuple[list[int], FloatArray, FloatArray]]:
+        """Encode texts of like length together; (positions, states [b, t, dim], mask [b, t]) for each batch."""
+        import torch
+
+        cut = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        ids: list[list[int]] = (
+            self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
+        )
+        done: list[tuple[list[int], FloatArray, FloatArray]] = []
+        for batch in length_batches([len(row) for row in ids], _BATCH_TOKENS):
+            width = max(len(ids[i]) for i in batch)
+            tokens = torch.full((len(batch), width), int(self._tokenizer.pad_token_id or 0), dtype=torch.long)
+            mask = torch.zeros((len(batch), width), dtype=torch.long)
+            for line, i in enumerate(batch):
+                tokens[line, : len(ids[i])] = torch.tensor(ids[i], dtype=torch.long)
+                mask[line, : len(ids[i])] = 1
+            with torch.inference_mode():
+                states = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state
+            done.append((batch, states.numpy(), mask.numpy().astype(np.float32)))
+        return done
+
+
+def length_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group positions by length so that each group's padded size stays within `budget` tokens."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if current and lengths[i] * (len(current) + 1) > budget:
+            batches.append(current)
+            current = []
+        current.append(i)
+    return [*batches, current] if current else batches
+
+
+def _mean(values: FloatArray, mask: FloatArray) -> FloatArray:
+    total = np.einsum("btd,bt->bd", values, mask)
+    return np.asarray(total / np.maximum(mask.sum(axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+
+def _read_layout(folder: Path) -> tuple[str, bool]:
+    """Return (pooling, normalise) as the directory's files say; mean without normalisation for a bare transformer."""
+    if not (folder / "modules.json").is_file():
+        return "mean", False
+    modules = [str(module["type"]).rsplit(".", 1)[-1] for module in read_json(folder / "modules.json")]
+    unknown = sorted(set(modules) - _KNOWN_MODULES)
+    if unknown:
+        raise ModelError(f"{folder}: module {unknown[0]} of this sentence encoder is not supported")
+    pooling = read_json(folder / "1_Pooling" / "config.json") if "Pooling" in modules else {}
+    chosen = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
+    if pooling.get("pooling_mode") in ("mean", "cls"):
+        return str(pooling["pooling_mode"]), "Normalize" in modules
+    if chosen not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+        raise ModelError(f"{folder}: pooling {', '.join(chosen)} is not supported; mean and first token are")
+    return "cls" if chosen == ["pooling_mode_cls_token"] else "mean", "Normalize" in modules
+
+
+def _max_tokens(folder: Path, model: Any) -> int:
+    limit = int(getattr(model.config, "max_position_embeddings", 512))
+    settings = folder / "sentence_bert_config.json"
+    if settings.is_file():
+        return min(limit, int(read_json(settings).get("max_seq_length") or limit))
+    return limit
