@@ -41,7 +41,7 @@ class Mention:
 class Representation:
     """One text that stands for an entity (the paper's "entity representation", section 3)."""
 
-    kind: str  # properties, description, profile, static, dynamic
+    kind: str  # properties, properties_short, description, facts, profile, static, dynamic
     text: str
     source: str = ""
     language: str = ""

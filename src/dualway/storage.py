@@ -124,6 +124,8 @@ def read_json(path: Path) -> Any:
         raise DataError(f"broken JSON: {error.msg}, column {error.colno}", path=path, line=error.lineno) from error
     except RecursionError as error:
         raise DataError("broken JSON: nested too deeply", path=path) from error
+    except ValueError as error:
+        raise DataError(f"broken JSON: {error}", path=path) from error
 
 
 def read_jsonl(path: Path) -> Generator[tuple[int, Any]]:
@@ -156,6 +158,8 @@ def _parse_line(raw: bytes, path: Path, number: int) -> Any:
         raise DataError(f"broken JSON: {error.msg}, column {error.colno}", path=path, line=number) from error
     except RecursionError as error:
         raise DataError("broken JSON: nested too deeply", path=path, line=number) from error
+    except ValueError as error:
+        raise DataError(f"broken JSON: {error}", path=path, line=number) from error
 
 
 def _umask() -> int:

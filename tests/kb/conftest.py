@@ -1,18 +1,7 @@
-import os
-from pathlib import Path
 
 import pytest
 
 from dualway.schema import Entity, Picture, Representation
-
-
-@pytest.fixture(scope="session")
-def realdata() -> Path:
-    root = Path(__file__).parents[2]
-    folder = root / os.environ.get("DUALWAY_REALDATA", "../shared/realdata")
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}; set DUALWAY_REALDATA")
-    return folder
 
 
 @pytest.fixture

@@ -56,15 +56,16 @@ def _merge(lists: list[list[tuple[int, float]]], k: int) -> list[tuple[int, floa
     return lists[0][: k - len(added)] + added
 
 
-def make_source(config: CandidateConfig, kb: KnowledgeBase, prior: MentionPrior | None = None) -> CandidateSource:
-    """Build the candidate source that a preset names.
+def make_source(
+    config: CandidateConfig, kb: KnowledgeBase, names: NameIndex, prior: MentionPrior | None = None
+) -> CandidateSource:
+    """Return the candidate source that a preset names.
 
     Raises:
         UsageError: The source needs a prior and there is none.
     """
     if config.retriever == "fuzzy":
         return FuzzyNames(kb.ids, kb.names)
-    names = NameIndex(kb.ids, kb.names, kb.aliases)
     if config.retriever == "names":
         return names
     if prior is None:

@@ -70,8 +70,8 @@ class Progress:
             self._print(end="" if self._live else "\n")
 
     def close(self) -> None:
-        """Print the last state, when anything was printed before it or the work took longer than a second."""
-        if not self._silent and (self._printed > self._start or time.monotonic() - self._start > 1.0):
+        """Print the last state, when anything was done and it took longer than a second or is shown live."""
+        if self._done and not self._silent and (self._live or time.monotonic() - self._start > 1.0):
             self._print(end="\n")
 
     def _print(self, end: str) -> None:

@@ -7,7 +7,6 @@ length (77 tokens for OpenAI's).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ class ClipEncoder:
         self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
         self._processor: Any = load_pretrained(AutoImageProcessor, folder)
         self.max_tokens = int(self._model.config.text_config.max_position_embeddings)
+        self.fingerprint = fingerprint_folder(folder, "clip", self.max_tokens)
         # SigLIP was trained on texts padded to its full length, and knows no mask.
         self._pads_fully = self._model.config.model_type != "clip"
 
@@ -51,11 +51,6 @@ class ClipEncoder:
         """Width of the vectors, the same for texts and pictures."""
         config = self._model.config
         return int(getattr(config, "projection_dim", 0) or config.text_config.hidden_size)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of weights, tokenizer, processor, configuration and truncation."""
-        return fingerprint_folder(self.folder, "clip", self.max_tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [n, dim]; texts are cut at the model's length."""

@@ -7,7 +7,6 @@ first token) and normalisation are applied as its files say. A directory with mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +43,13 @@ class SentenceEncoder:
         self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
         self._model: Any = load_pretrained(AutoModel, folder).eval()
         self.max_tokens = _max_tokens(folder, self._model)
+        # Hash of weights, tokenizer, configuration, pooling and truncation.
+        self.fingerprint = fingerprint_folder(folder, "sentence", self._pooling, self._normalise, self.max_tokens)
 
     @property
     def dim(self) -> int:
         """Width of the vectors."""
         return int(self._model.config.hidden_size)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of weights, tokenizer, configuration, pooling and truncation."""
-        return fingerprint_folder(self.folder, "sentence", self._pooling, self._normalise, self.max_tokens)
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [n, dim]; texts are cut at `max_tokens` tokens."""

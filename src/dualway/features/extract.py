@@ -53,11 +53,14 @@ class FeatureExtractor:
         self.config, self.text, self.image = config, text, image
         self._pictures = None if image is None else VectorCache(cache_folder, image.fingerprint, image.dim)
 
-    def entities(self, kb: KnowledgeBase) -> FloatArray:
-        """Return E, float32 [num_entities, dim]; an entity without a text is represented by its name."""
+    def entities(self, kb: KnowledgeBase, rows: IntArray | None = None) -> FloatArray:
+        """Return E of the chosen rows (all by default), float32 [m, dim]; without a text, a name stands for itself."""
+        texts, names = kb.texts(), kb.names
         template = self.config.entity_template
-        texts = [template.format(name=name, text=text) if text else name for name, text in zip(kb.names, kb.texts())]
-        return self.text.encode_texts(texts)
+        wanted = range(len(names)) if rows is None else rows.tolist()
+        return self.text.encode_texts(
+            [template.format(name=names[i], text=texts[i]) if texts[i] else names[i] for i in wanted]
+        )
 
     def extract(
         self,

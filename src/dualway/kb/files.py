@@ -106,7 +106,7 @@ def read_jsonl_entities(path: Path, report: ReadReport) -> Generator[Entity]:
     Raises:
         DataError: A line that is no entity, or an id met before; names file, line and remedy.
     """
-    return _read_lines(path, cast("_Lines", read_jsonl(path)), _KEYS, report)
+    return _read_lines(path, read_jsonl(path), _KEYS, report)
 
 
 def read_csv_entities(path: Path, report: ReadReport) -> Generator[Entity]:

@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
 
     name: FloatArray  # surface against the entity's best name, in [0, 1]
     caption: FloatArray  # words of the caption that stand in the entity's names
-    text: FloatArray  # cosine of caption and representation, in [-1, 1]
+    text: FloatArray  # cosine of caption and representation, in [-1, 1]; 0 without an encoder
 
     def total(self) -> FloatArray:
         """Return the score: the weighted sum."""
@@ -49,12 +49,15 @@ class FromKb:
     ) -> None:
         """Do nothing: there is nothing to learn."""
 
-    def evidence(self, mentions: list[Mention], rows: IntArray, features: Features) -> Evidence:
-        """Return the similarities of each mention to its candidates (int64 [n, k] rows, -1 = none)."""
+    def evidence(self, mentions: list[Mention], rows: IntArray, features: Features | None) -> Evidence:
+        """Return the similarities of each mention to its candidates (int64 [n, k] rows, -1 = none).
+
+        Without features there is no text similarity.
+        """
         surfaces = [mention.surface for mention in mentions]
-        text = _unit(features.text)
-        entities = _unit(features.entities[np.maximum(rows, 0)])
-        cosine = np.einsum("nd,nkd->nk", text, entities)
+        cosine = np.zeros(rows.shape, dtype=np.float32)
+        if features is not None:
+            cosine = np.einsum("nd,nkd->nk", _unit(features.text), _unit(features.entities[np.maximum(rows, 0)]))
         return Evidence(
             name=self._names.score(surfaces, rows),
             caption=self._names.caption_score(mentions, rows),

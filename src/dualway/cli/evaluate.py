@@ -1,0 +1,154 @@
+"""`dualway evaluate`: one data set under stated protocols, always beside `lexical` and `prior`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dualway.cli.output import Output, QuietFlag
+
+if TYPE_CHECKING:
+    from dualway.candidates.prior import MentionPrior
+    from dualway.config import Preset
+    from dualway.datasets.base import Dataset
+    from dualway.kb.store import KnowledgeBase
+    from dualway.run import Pipeline, Run
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A folder (see --split) or a file with gold entities.")],
+    run: Annotated[Path | None, typer.Option(help="A trained run; without one, the untrained linker.")] = None,
+    kb: Annotated[Path | None, typer.Option(help="A knowledge base; by default the run's own.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of a folder; dev unless given.")] = None,
+    protocol: Annotated[str, typer.Option(help="With commas: top100, top100-gold, full-kb (or top16, ..).")] = "top100",
+    retriever: Annotated[str | None, typer.Option(help="names, names+prior or fuzzy; by default the run's.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Row that the others are compared with.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="JSONL file for the ranking of every mention.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    json: Annotated[Path | None, typer.Option(help="JSON file for the whole report; - for stdout.")] = None,
+    quiet: QuietFlag = False,
+) -> None:
+    """Evaluate a run (or the untrained linker) on a data set; choose on dev, report test once."""
+    from dualway.errors import UsageError
+    from dualway.evaluation import EvaluationData, EvaluationOptions, format_report, parse_protocols
+    from dualway.evaluation import evaluate as run_evaluation
+    from dualway.run import note_failures
+
+    output = Output(json=str(json) == "-", quiet=quiet)
+    protocols = parse_protocols(protocol)
+    if run is None and kb is None:
+        raise UsageError("give --run RUN (a trained model) or --kb KB (the untrained linker)")
+    dataset = _open_data(data, split)
+    with output.progress("texts encoded") as encoding:
+        subject = _Subject.open(run, kb, data, retriever, encoding.update, output)
+        num = max((p.num_candidates or 0 for p in protocols), default=0)
+        candidates, features, failures = subject.pipeline.prepare(dataset, max(num, 100))
+    note_failures(failures, output.note)
+    with output.progress("mentions scored") as meter:
+        report = run_evaluation(
+            subject.systems(),
+            EvaluationData(
+                dataset.mentions, dataset.gold, subject.kb, candidates, features, train_captions=subject.captions
+            ),
+            protocols,
+            options=EvaluationOptions(seed=seed, baseline=baseline),
+            predictions=predictions,
+            progress=meter.update,
+        )
+    record = {
+        **report.to_dict(),
+        "data": {"path": str(data), "split": dataset.split, "reading": dataset.report.to_dict()},
+        "run": None if run is None else str(run),
+        "retriever": subject.preset.candidates.retriever,
+        "encoders": subject.pipeline.encoder_fingerprints(),
+        "preset": subject.preset_dict(),
+    }
+    _write(record, json, output)
+    output.show(format_report(report))
+
+
+class _Subject:
+    """What is evaluated: a run or a knowledge base alone, with its candidates, encoders and prior."""
+
+    def __init__(self, kb: KnowledgeBase, preset: Preset, prior: MentionPrior, pipeline: Pipeline) -> None:
+        self.kb, self.preset, self.prior, self.pipeline = kb, preset, prior, pipeline
+        self.run: Run | None = None
+        self.captions: frozenset[str] = frozenset()
+
+    @classmethod
+    def open(
+        cls, run: Path | None, kb: Path | None, data: Path, retriever: str | None, meter: Any, output: Output
+    ) -> _Subject:
+        from dualway.config import Preset, override
+        from dualway.kb.store import KnowledgeBase
+        from dualway.run import Pipeline, Run
+
+        overrides = {} if retriever is None else {"candidates": {"retriever": retriever}}
+        if run is None:
+            opened = KnowledgeBase.open(kb or Path())
+            preset = override(Preset("from_kb"), overrides)
+            prior, captions = _count_training_links(data, output)
+            subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter))
+            subject.captions = captions
+            return subject
+        opened_run = Run.open(run)
+        opened = opened_run.open_kb(kb)
+        preset = override(opened_run.preset, overrides)
+        prior = opened_run.prior()
+        subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter))
+        subject.pipeline.check_encoders(opened_run.encoders)
+        subject.run, subject.captions = opened_run, opened_run.captions()
+        return subject
+
+    def systems(self) -> Sequence[Any]:
+        """Return the rows: lexical, prior (where links were counted), from_kb, and the run's model, a run per seed."""
+        from dualway.systems import system_class
+
+        names = self.pipeline.names
+        rows: list[Any] = [system_class("lexical")(names)]
+        if len(self.prior):
+            rows.append(system_class("prior")(names, self.prior))
+        rows.append(system_class("from_kb")(names))
+        if self.run is not None:
+            model, run = system_class("dwe_plus"), self.run
+            rows.append([model(run.preset, run.seed_folder(s), seed=s) for s in run.preset.train.seeds])
+        return rows
+
+    def preset_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        from dualway.config import to_dict
+
+        return to_dict(self.preset)
+
+
+def _open_data(data: Path, split: str | None) -> Dataset:
+    from dualway.datasets import open_dataset
+
+    return open_dataset(data, split if data.is_file() else split or "dev")
+
+
+def _count_training_links(data: Path, output: Output) -> tuple[MentionPrior, frozenset[str]]:
+    """Count the train split beside the evaluated one, when there is one: the prior of an untrained linker."""
+    from dualway.candidates.prior import MentionPrior
+    from dualway.datasets import list_splits, open_dataset
+    from dualway.evaluation import caption_key
+
+    if not data.is_dir() or "train" not in list_splits(data):
+        output.note("no train split beside the data, so there is no prior row")
+        return MentionPrior(), frozenset()
+    train = open_dataset(data, "train")
+    return MentionPrior.build(train.mentions, train.gold), frozenset(caption_key(m.text) for m in train.mentions)
+
+
+def _write(record: dict[str, Any], path: Path | None, output: Output) -> None:
+    from dualway.storage import write_json
+
+    if path is None:
+        return
+    if str(path) == "-":
+        output.result(record)
+    else:
+        write_json(path, record)

@@ -1,0 +1,107 @@
+"""`dualway train`: one model on one's own links."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dualway.cli.output import JsonFlag, Output, Progress, QuietFlag
+
+if TYPE_CHECKING:
+    from dualway.config import Preset
+    from dualway.run import Run
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="A folder with a train (and a dev) split, or a file of links.")],
+    kb: Annotated[Path, typer.Option(help="The knowledge base's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")],
+    preset: Annotated[str, typer.Option(help="paper or released.")] = "paper",
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings laid over the preset.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as train.epochs=40; may be repeated.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, with commas: 0,1,2.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Start over instead of going on.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write tensorboard events.")] = False,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Train a model; a killed training goes on where it was when the same command is given again."""
+    from dualway.kb.store import KnowledgeBase
+    from dualway.run import train_run
+
+    output = Output(json=json, quiet=quiet)
+    chosen = _settings(preset, config, set_ or [], seeds)
+    with KnowledgeBase.open(kb) as opened, output.progress("texts encoded") as encoding:
+        steps = _Steps(output)
+        try:
+            run = train_run(
+                data=data,
+                kb=opened,
+                preset=chosen,
+                out=out,
+                resume=not restart,
+                note=output.note,
+                meter=encoding.update,
+                on_step=steps.update,
+                tensorboard=tensorboard,
+            )
+        finally:
+            steps.close()
+    output.result({"run": str(out), "preset": chosen.name, "results": run.results})
+    output.show(_summary(run))
+
+
+def _settings(name: str, config: Path | None, assignments: list[str], seeds: str | None) -> Preset:
+    from dualway.config import get_preset, load_overrides, override, parse_assignments
+    from dualway.errors import UsageError
+
+    preset = get_preset(name)
+    if config is not None:
+        preset = override(preset, load_overrides(config))
+    preset = override(preset, parse_assignments(assignments))
+    if seeds is None:
+        return preset
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--seeds {seeds!r}: write whole numbers with commas, as 0,1,2") from error
+    return override(preset, {"train": {"seeds": numbers}})
+
+
+class _Steps:
+    """One progress line per seed."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._seed: int | None = None
+        self._meter: Progress | None = None
+
+    def update(self, seed: int, state: Any) -> None:
+        if seed != self._seed or self._meter is None:
+            self.close()
+            self._seed = seed
+            self._meter = Progress(f"seed {seed}, steps", state.total_steps, silent=self._output.quiet)
+        dev = "" if state.dev_t1 is None else f", dev T@1 {100 * state.dev_t1:.1f} (best {100 * state.best_t1:.1f})"
+        note = f"epoch {state.epoch}, loss {state.loss:.3f}, {state.mentions_per_s:,.0f} mentions/s{dev}"
+        self._meter.update(state.step, state.total_steps, note)
+
+    def close(self) -> None:
+        if self._meter is not None:
+            self._meter.close()
+
+
+def _summary(run: Run) -> str:
+    lines = [f"{run.folder}: preset {run.preset.name}"]
+    for seed, result in run.results.items():
+        best = "no dev" if result["best_dev_t1"] is None else f"dev T@1 {100 * result['best_dev_t1']:.2f}"
+        lines.append(
+            f"  seed {seed}: {best} at step {result['best_step']:,} of {result['steps']:,}, "
+            f"{result['mentions']:,} mentions ({result['skipped']:,} without entity left out), "
+            f"{result['seconds']:,.0f} s, {result['mentions_per_s']:,.0f} mentions/s"
+        )
+    lines.append(f"evaluate it:  dualway evaluate --run {run.folder} --data DATA")
+    return "\n".join(lines)

@@ -1,0 +1,181 @@
+"""Checks a data set before work starts on it: what is there, missing, broken, repaired, shared, or too easy."""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from dualway.datasets.base import Dataset, is_folder
+from dualway.datasets.entities import find_entity_files, read_entities
+from dualway.datasets.reader import list_splits, open_dataset
+from dualway.schema import Entity
+from dualway.text import match_key
+
+_MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+_EXAMPLES = 3
+_TELLING_WORDS = 5  # a shorter sentence or beginning occurs in a text by chance
+_LOCATED = ("given", "exact", "folded", "fuzzy")
+
+
+def audit(path: Path, split: str | None = None) -> dict[str, Any]:
+    """Return what a data set holds, ready for JSON.
+
+    Keys: `path`; `splits` (per split: counts, mentions not found in their sentence, pictures, repaired, dropped,
+    notes); `shared_sentences` (per pair of splits); `entity_files` (per form: counts, gold ids missing, captions that
+    stand in the text of their own entity, which makes them too easy).
+
+    Raises:
+        UsageError: The folder has no such split.
+        DataError: No data set is there, or a file is broken as a whole.
+    """
+    datasets = _open_all(path, split)
+    folder = path if is_folder(path) else path.parent
+    forms = [form for form in ("kgmel", "ghmfc") if find_entity_files(folder, form)]
+    return {
+        "path": str(path),
+        "splits": {name: _audit_split(dataset) for name, dataset in datasets.items()},
+        "shared_sentences": [_shared(*pair) for pair in combinations(datasets.items(), 2)],
+        "entity_files": [_audit_entities(folder, form, datasets) for form in forms],
+    }
+
+
+def _open_all(path: Path, split: str | None) -> dict[str, Dataset]:
+    if not is_folder(path) or split is not None:
+        return {split or path.stem: open_dataset(path, split)}
+    return {name: open_dataset(path, name) for name in list_splits(path)}
+
+
+def _audit_split(dataset: Dataset) -> dict[str, Any]:
+    report = dataset.report.to_dict()
+    counts = dataset.report.counts
+    return {
+        "file": report["path"],
+        "format": report["format"],
+        "records": counts["records"],
+        "samples": counts["samples"],
+        "mentions": len(dataset),
+        "unlabelled": len(dataset) - len(dataset.gold),
+        "entities": counts["entities"],
+        "nil": counts["nil"],
+        "not_literal": counts["not literal"],
+        "located": {how: counts[f"located {how}"] for how in _LOCATED} | {"not": counts["not located"]},
+        "pictures": _audit_pictures(dataset),
+        "repaired": report["repaired"],
+        "dropped": report["dropped"],
+        "notes": report["notes"],
+    }
+
+
+def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
+    """Return how many distinct pictures are named, and what became of them."""
+    named = {mention.image: mention for mention in dataset.mentions if mention.image}
+    states: dict[str, list[str]] = {}
+    root = dataset.root.resolve()
+    for image, mention in named.items():
+        states.setdefault(_picture_state(dataset.image_path(mention), root), []).append(image)
+    counts = {state: len(images) for state, images in states.items()}
+    troubled = {state: images[:_EXAMPLES] for state, images in states.items() if state not in {"present", "address"}}
+    return {
+        "named": len(named),
+        "present": counts.get("present", 0),
+        "missing": counts.get("missing", 0),
+        "unreadable": counts.get("unreadable", 0),
+        "too_large": counts.get("too_large", 0),
+        "outside": counts.get("outside", 0),
+        "addresses": counts.get("address", 0) + dataset.report.counts["picture addresses"],
+        "mentions_without": sum(not mention.image for mention in dataset.mentions),
+        "examples": troubled,
+    }
+
+
+def _picture_state(path: Path | None, root: Path) -> str:
+    """Tell what is at a path. A link out of the folder is not followed."""
+    if path is None:
+        return "address"
+    try:
+        if path.resolve() != path.absolute() and not path.resolve().is_relative_to(root):
+            return "outside"
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "missing"
+    except (OSError, ValueError):
+        return "missing"
+    return _header_state(path)
+
+
+def _header_state(path: Path) -> str:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    return "too_large"
+                image.verify()
+    except Image.DecompressionBombError:
+        return "too_large"
+    except Exception:  # a broken file makes Pillow's decoders raise nearly anything
+        return "unreadable"
+    return "present"
+
+
+def _shared(first: tuple[str, Dataset], second: tuple[str, Dataset]) -> dict[str, Any]:
+    """Return how many sentences two splits share, compared as `match_key` does."""
+    (one, sentences), (other, dataset) = (first[0], _sentences(first[1])), second
+    keys = [match_key(mention.text) for mention in dataset.mentions]
+    shared = sentences & set(keys)
+    examples = [mention.text for mention, key in zip(dataset.mentions, keys) if key in shared]
+    return {
+        "splits": [one, other],
+        "sentences": len(shared),
+        "mentions": sum(key in shared for key in keys),
+        "examples": list(dict.fromkeys(examples))[:_EXAMPLES],
+    }
+
+
+def _sentences(dataset: Dataset) -> set[str]:
+    return {match_key(mention.text) for mention in dataset.mentions}
+
+
+def _audit_entities(folder: Path, form: str, datasets: dict[str, Dataset]) -> dict[str, Any]:
+    entities, report = read_entities(folder, form)
+    known = {entity.id: entity for entity in entities}
+    return report.to_dict() | {
+        "files": [file.name for file in find_entity_files(folder, form)],
+        "gold": {name: _audit_gold(dataset, known) for name, dataset in datasets.items()},
+    }
+
+
+def _audit_gold(dataset: Dataset, known: dict[str, Entity]) -> dict[str, Any]:
+    missing = sorted({answer for answer in dataset.gold.values() if answer is not None and answer not in known})
+    telling = [
+        mention.id for mention in dataset.mentions if _tells(mention.text, known.get(_gold(dataset, mention.id)))
+    ]
+    return {
+        "missing": len(missing),
+        "missing_examples": missing[:_EXAMPLES],
+        "sentence_in_entity_text": len(telling),
+        "sentence_in_entity_text_examples": telling[:_EXAMPLES],
+    }
+
+
+def _gold(dataset: Dataset, id: str) -> str:
+    return dataset.gold.get(id) or ""
+
+
+def _tells(sentence: str, entity: Entity | None) -> bool:
+    """Tell whether a caption stands in the text of its own entity, or that text's beginning in the caption."""
+    if entity is None or not entity.representations:
+        return False
+    caption = f" {match_key(sentence)} "
+    for representation in entity.representations:
+        text = f" {match_key(representation.text)} "
+        beginning = " ".join(text.split(maxsplit=2 * _TELLING_WORDS)[: 2 * _TELLING_WORDS])
+        if caption.count(" ") > _TELLING_WORDS and caption in text:
+            return True
+        if beginning.count(" ") >= _TELLING_WORDS and f" {beginning} " in caption:
+            return True
+    return False

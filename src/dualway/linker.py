@@ -1,0 +1,268 @@
+"""The facade: mentions in, links out, with a knowledge base alone or with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dualway import __version__
+from dualway.candidates.names import NameIndex
+from dualway.config import EncoderConfig, Preset
+from dualway.encoders.weights import fingerprint_folder
+from dualway.errors import KnowledgeBaseError, UsageError
+from dualway.images import open_picture
+from dualway.kb.store import KnowledgeBase
+from dualway.linking.mentions import MentionFinder
+from dualway.protocols import CandidateSource
+from dualway.run import Meter, Note, Pipeline, Run, note_failures
+from dualway.schema import Candidate, CandidateLists, FloatArray, Link, Mention, Region
+from dualway.systems.untrained import FromKb
+
+ImagePath = Callable[[Mention], Path | None]
+
+_CHUNK = 256
+
+
+class Ranking(NamedTuple):
+    """Scores of n mentions' candidates, named evidence beside them, and attention over each picture's objects.
+
+    scores: float32 [n, k]; padded places count for nothing.
+    evidence: name -> float32 [n, k].
+    attention: one float32 [objects] a mention, or None.
+    """
+
+    scores: FloatArray
+    evidence: dict[str, FloatArray]
+    attention: list[FloatArray] | None
+
+
+class Ranker(Protocol):
+    """What orders the candidates of prepared mentions."""
+
+    fingerprint: str
+
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+        """Return scores and evidence for every candidate."""
+        ...
+
+
+class Linker:
+    """Links mentions to the entities of a knowledge base.
+
+    Make one with `from_kb` or `load`.
+
+    Example:
+        >>> linker = Linker.from_kb("kbs/mine")  # doctest: +SKIP
+        >>> linker.link([Mention(text="Foster with Mel Gibson", surface="Foster")], k=5)  # doctest: +SKIP
+    """
+
+    def __init__(self, kb: KnowledgeBase, source: CandidateSource, ranker: Ranker) -> None:
+        self.kb, self.ranker = kb, ranker
+        self._source = source
+        self._finder: MentionFinder | None = None
+
+    @classmethod
+    def from_kb(
+        cls,
+        kb: KnowledgeBase | Path | str,
+        *,
+        text_encoder: str | None = "minilm",
+        meter: Meter | None = None,
+    ) -> Linker:
+        """Return a linker that works at once, untrained: by names, the caption's words and text similarity.
+
+        Args:
+            kb: A knowledge base or its folder.
+            text_encoder: Encoder of captions and representations; None links by names and caption words alone.
+            meter: Progress of encoding.
+
+        Raises:
+            KnowledgeBaseError: The knowledge base is missing, damaged or empty.
+            ModelError: The encoder cannot be loaded.
+        """
+        opened = _open(kb)
+        if text_encoder is None:
+            names = NameIndex(opened.ids, opened.names, opened.aliases)
+            return cls(opened, names, _UntrainedRanker(names, None))
+        pipeline = Pipeline(Preset("from_kb", encoders=EncoderConfig(text=text_encoder)), opened, meter=meter)
+        return cls(opened, pipeline.source, _UntrainedRanker(pipeline.names, pipeline))
+
+    @classmethod
+    def load(
+        cls,
+        run: Path | str,
+        *,
+        kb: KnowledgeBase | Path | str | None = None,
+        seed: int | None = None,
+        note: Note | None = None,
+        meter: Meter | None = None,
+    ) -> Linker:
+        """Return the linker of a trained run.
+
+        Args:
+            run: The run's folder.
+            kb: Another knowledge base than the run's, of the same compatibility.
+            seed: Which of the run's models; the first by default.
+            note: Told what the user should know.
+            meter: Progress of encoding.
+
+        Raises:
+            ModelError: The run is missing, unfinished or damaged.
+            KnowledgeBaseError: The knowledge base is missing, damaged or does not fit.
+        """
+        opened_run = Run.open(Path(run))
+        opened = kb if isinstance(kb, KnowledgeBase) else opened_run.open_kb(None if kb is None else Path(kb))
+        opened_run.check_kb(opened)
+        pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter)
+        pipeline.check_encoders(opened_run.encoders)
+        return cls(opened, pipeline.source, _TrainedRanker(opened_run, pipeline, seed, note or _silent))
+
+    def link(self, mentions: Sequence[Mention], k: int = 100, *, image_path: ImagePath | None = None) -> list[Link]:
+        """Return one link a mention, in their order, each with at most `k` candidates.
+
+        Args:
+            mentions: What to link; a mention does not influence another one.
+            k: Candidates kept, 1 or more. 100 compete whatever `k` is.
+            image_path: Where a mention's picture lies (None for none); by default its `image` as a path.
+
+        Raises:
+            UsageError: `k` is below 1, or a mention has an empty surface.
+        """
+        if k < 1:
+            raise UsageError(f"k is {k}; ask for at least one candidate")
+        for mention in mentions:
+            if not mention.surface.strip():
+                raise UsageError(f"mention {mention.id!r}: its surface is empty; name what is to be linked")
+        links: list[Link] = []
+        for start in range(0, len(mentions), _CHUNK):
+            links += self._link_chunk(list(mentions[start : start + _CHUNK]), k, image_path or _own_path)
+        return links
+
+    def link_caption(self, text: str, image: str | Path | None = None, k: int = 100) -> list[Link]:
+        """Find the mentions of a caption by the knowledge base's names and return their links, in order.
+
+        Args:
+            text: The caption.
+            image: The picture's path.
+            k: Candidates kept a mention.
+        """
+        if self._finder is None:
+            self._finder = MentionFinder(self.kb.names, self.kb.aliases)
+        picture = None if image is None else str(image)
+        spans = self._finder.find(text)
+        return self.link(
+            [
+                Mention(text=text, surface=text[start:end], id=str(i), start=start, end=end, image=picture)
+                for i, (start, end) in enumerate(spans)
+            ],
+            k,
+        )
+
+    def _link_chunk(self, mentions: list[Mention], k: int, path_of: ImagePath) -> list[Link]:
+        candidates = self._source.search(mentions, max(k, 100))
+        ranking = self.ranker.rank(mentions, candidates, path_of)
+        return [self._make_link(mention, i, candidates, ranking, k, path_of) for i, mention in enumerate(mentions)]
+
+    def _make_link(
+        self, mention: Mention, i: int, candidates: CandidateLists, ranking: Ranking, k: int, path_of: ImagePath
+    ) -> Link:
+        rows = candidates.rows[i]
+        num = int((rows >= 0).sum())
+        # Equal scores keep the order of retrieval, so that a link never depends on chance.
+        order = np.argsort(-ranking.scores[i, :num], kind="stable")[:k].tolist()
+        best = tuple(
+            Candidate(
+                entity_id=self.kb.ids[rows[j]],
+                name=self.kb.names[rows[j]],
+                score=float(ranking.scores[i, j]),
+                evidence={name: float(values[i, j]) for name, values in ranking.evidence.items()},
+            )
+            for j in order
+        )
+        return Link(
+            mention=mention,
+            entity_id=best[0].entity_id if best else None,
+            candidates=best,
+            regions=_regions(mention, ranking.attention[i] if ranking.attention else None, path_of),
+            kb=self.kb.fingerprint.content,
+            model=self.ranker.fingerprint,
+        )
+
+
+def _own_path(mention: Mention) -> Path | None:
+    return None if not mention.image or "://" in mention.image else Path(mention.image)
+
+
+class _UntrainedRanker:
+    """Names, caption words and text similarity; a representation is encoded when it first becomes a candidate."""
+
+    def __init__(self, names: NameIndex, pipeline: Pipeline | None) -> None:
+        self._system = FromKb(names)
+        self._pipeline = pipeline
+        self.fingerprint = f"from_kb-{__version__}-{pipeline.text.fingerprint if pipeline else 'names'}"
+
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+        """Return name, caption and text similarities and their weighted sum; pictures play no part."""
+        features = None
+        if self._pipeline is not None:
+            entities = self._pipeline.entities_of(candidates.rows)
+            features, _ = self._pipeline.extractor.extract(mentions, image_path, entities)
+        evidence = self._system.evidence(mentions, candidates.rows, features)
+        parts = evidence._asdict()
+        if features is None:
+            del parts["text"]
+        return Ranking(evidence.total(), parts, None)
+
+
+class _TrainedRanker:
+    """A trained model's cosine of g and E; name and caption similarity are shown beside it, not used."""
+
+    def __init__(self, run: Run, pipeline: Pipeline, seed: int | None, note: Note) -> None:
+        from dualway.systems.dwe_plus import DwePlusSystem
+
+        seeds = run.preset.train.seeds
+        if seed is not None and seed not in seeds:
+            raise UsageError(f"{run.folder} has no model of seed {seed}; it has {', '.join(map(str, seeds))}")
+        folder = run.seed_folder(seeds[0] if seed is None else seed)
+        self._system = DwePlusSystem(run.preset, folder)
+        self._scorer = self._system.scorer(pipeline.entities)
+        self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names), note
+        self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
+
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+        """Return the model's cosines, and where it looked in each picture."""
+        pipeline = self._pipeline
+        features, report = pipeline.extractor.extract(
+            mentions, image_path, pipeline.entities, model=pipeline.preset.model
+        )
+        note_failures(report, self._note)
+        encoded = self._scorer.encode(features, [mention.id for mention in mentions])
+        scores = np.zeros(candidates.rows.shape, dtype=np.float32)
+        for i, line in enumerate(self._scorer.iter_scores(encoded.g, candidates)):
+            scores[i, : len(line)] = line
+        evidence = self._names.evidence(mentions, candidates.rows, None)
+        parts = {"model": scores, "name": evidence.name, "caption": evidence.caption}
+        return Ranking(scores, parts, encoded.attention)
+
+
+def _regions(mention: Mention, attention: FloatArray | None, path_of: ImagePath) -> tuple[Region, ...]:
+    """Return the whole picture as the one region, with the attention on it; nothing without a usable picture."""
+    path = path_of(mention)
+    if attention is None or len(attention) != 1 or path is None:
+        return ()
+    width, height = open_picture(path).size
+    return (Region((0.0, 0.0, float(width), float(height)), label="picture", attention=float(attention[0])),)
+
+
+def _open(kb: KnowledgeBase | Path | str) -> KnowledgeBase:
+    opened = kb if isinstance(kb, KnowledgeBase) else KnowledgeBase.open(kb)
+    if not len(opened):
+        raise KnowledgeBaseError(f"{opened.path}: the knowledge base is empty, so nothing can be linked to it")
+    return opened
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,138 @@
+"""Linking a file: one line in, one line out, in order; a killed job goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dualway.datasets import open_dataset
+from dualway.schema import Link
+from dualway.storage import storage_errors
+from dualway.text import repair
+
+if TYPE_CHECKING:
+    from dualway.linker import Linker
+
+_CHUNK = 256
+
+
+def link_record(link: Link) -> dict[str, Any]:
+    """Return a link as a line of links.jsonl."""
+    return {
+        "id": link.mention.id,
+        "entity_id": link.entity_id,
+        "nil_probability": link.nil_probability,
+        "candidates": [
+            {
+                "entity_id": candidate.entity_id,
+                "name": candidate.name,
+                "score": round(candidate.score, 6),
+                "probability": candidate.probability,
+                "evidence": {name: round(value, 6) for name, value in candidate.evidence.items()},
+            }
+            for candidate in link.candidates
+        ],
+        "regions": [asdict(region) for region in link.regions],
+        "kb": link.kb,
+        "model": link.model,
+    }
+
+
+def link_file(
+    linker: Linker,
+    source: Path,
+    target: Path,
+    *,
+    k: int = 100,
+    note: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Link every mention of `source` into `target` (links.jsonl), in the order of the input.
+
+    The whole input is read and checked before the first mention is linked. Finished chunks are kept in a hidden file
+    beside `target`, and beside it what made them; the next call with the same input, knowledge base, model and `k`
+    goes on after them, and `target` appears when all are done.
+
+    Args:
+        linker: What links.
+        source: mentions.jsonl, or a data set in any other known format.
+        target: links.jsonl, replaced when it exists.
+        k: Candidates kept a mention.
+        note: Told what the user should know.
+        progress: Called with (mentions linked, mentions in all).
+
+    Returns:
+        Counts: mentions, nil (no candidate), resumed (taken from an interrupted job).
+
+    Raises:
+        DataError: A broken line; names file and line. Nothing is linked then.
+        StorageError: The target cannot be written.
+    """
+    dataset = open_dataset(source)
+    for reason, tally in dataset.report.dropped.items():
+        note(f"{source}: {tally.count:,} records left out: {reason}")
+    job = _Job(target, _origin(linker, source, k))
+    done, nil = job.resume()
+    resumed = done
+    while done < len(dataset):
+        chunk = dataset.mentions[done : done + _CHUNK]
+        links = linker.link(chunk, k, image_path=dataset.image_path)
+        job.append(links)
+        done += len(links)
+        nil += sum(link.is_nil for link in links)
+        if progress is not None:
+            progress(done, len(dataset))
+    job.publish()
+    return {"links": str(target), "mentions": len(dataset), "nil": nil, "resumed": resumed}
+
+
+class _Job:
+    """The hidden files of an unfinished job: the lines so far, and the origin that made them."""
+
+    def __init__(self, target: Path, origin: str) -> None:
+        self._target, self._origin = target, origin
+        self._lines = target.with_name(f".{target.name}.partial")
+        self._made_by = target.with_name(f".{target.name}.origin")
+
+    def resume(self) -> tuple[int, int]:
+        """Return (lines, lines without an entity) to keep; start afresh when something else made them."""
+        with storage_errors(self._target):
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            if not (self._lines.exists() and self._made_by.exists() and self._made_by.read_text() == self._origin):
+                self._lines.write_bytes(b"")
+                self._made_by.write_text(self._origin)
+                return 0, 0
+            done = nil = size = 0
+            with self._lines.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break  # cut off by the kill
+                    done, size = done + 1, size + len(line)
+                    nil += json.loads(line)["entity_id"] is None
+            os.truncate(self._lines, size)
+            return done, nil
+
+    def append(self, links: Sequence[Link]) -> None:
+        """Write the lines of links and see them on the disk."""
+        lines = "".join(json.dumps(link_record(link), ensure_ascii=False) + "\n" for link in links)
+        with storage_errors(self._target), self._lines.open("ab") as file:
+            file.write(repair(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def publish(self) -> None:
+        """Put the finished lines in the target's place."""
+        with storage_errors(self._target):
+            self._lines.replace(self._target)
+            self._made_by.unlink(missing_ok=True)
+
+
+def _origin(linker: Linker, source: Path, k: int) -> str:
+    with source.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return json.dumps([content, linker.kb.fingerprint.content, linker.ranker.fingerprint, k])

@@ -1,0 +1,317 @@
+"""A run: a trained model's folder, what it was trained on, and how it is made.
+
+run.json        preset, seeds, paths and fingerprints of KB and encoders, what training came to
+prior.json      how often each surface meant each entity in train
+captions.json   hashes of the training captions, to tell which evaluated captions were seen
+seed-N/         the model of each seed (model/checkpoint.py)
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from dualway import __version__
+from dualway.candidates.names import NameIndex
+from dualway.candidates.prior import MentionPrior
+from dualway.candidates.union import make_source
+from dualway.config import Preset, from_dict, to_dict
+from dualway.datasets.base import Dataset
+from dualway.datasets.reader import list_splits, open_dataset
+from dualway.encoders import load_image_encoder, load_text_encoder
+from dualway.encoders.cache import CachedTextEncoder, default_cache_folder
+from dualway.errors import CompatibilityError, DataError, ModelError, UsageError
+from dualway.evaluation.captions import caption_key
+from dualway.features.arrays import Features
+from dualway.features.extract import ExtractionReport, FeatureExtractor
+from dualway.kb.store import KnowledgeBase
+from dualway.schema import CandidateLists, FloatArray, IntArray
+from dualway.storage import read_json, write_json
+
+RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
+_FORMAT = 1
+
+Note = Callable[[str], None]
+Meter = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run.json` says of a trained run.
+
+    Attributes:
+        folder: The run's folder.
+        preset: Its settings.
+        kb_path: The knowledge base it was trained with.
+        kb_compatibility: That knowledge base's compatibility fingerprint.
+        encoders: Fingerprint of each encoder, by "text" and "image".
+        results: What training came to, by seed.
+    """
+
+    folder: Path
+    preset: Preset
+    kb_path: Path
+    kb_compatibility: str
+    encoders: dict[str, str]
+    results: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run's folder.
+
+        Raises:
+            ModelError: Not a run, unfinished, or damaged; says what to do.
+        """
+        path = folder / RUN
+        if not path.is_file():
+            raise ModelError(f"{folder}: not a run (no {RUN} in it); make one with `dualway train`")
+        try:
+            record = cast("dict[str, Any]", read_json(path))
+            if record["format"] != _FORMAT:
+                raise ModelError(f"{path}: made by another version of dualway ({record['format']}); train again")
+            return cls(
+                folder=folder,
+                preset=from_dict(Preset, record["preset"], where=str(path)),
+                kb_path=Path(record["kb"]["path"]),
+                kb_compatibility=record["kb"]["compatibility"],
+                encoders=dict(record["encoders"]),
+                results=dict(record["results"]),
+            )
+        except (DataError, UsageError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: damaged ({error}); restore it or train again") from error
+
+    def seed_folder(self, seed: int) -> Path:
+        """Return the folder of one seed's model."""
+        return self.folder / f"seed-{seed}"
+
+    def prior(self) -> MentionPrior:
+        """Return the prior counted on the training links."""
+        return MentionPrior.from_file(self.folder / PRIOR)
+
+    def captions(self) -> frozenset[str]:
+        """Return the keys of the training captions (`caption_key`)."""
+        return frozenset(cast("list[str]", read_json(self.folder / CAPTIONS)))
+
+    def open_kb(self, path: Path | None = None) -> KnowledgeBase:
+        """Open the run's knowledge base, or another one that fits.
+
+        Raises:
+            KnowledgeBaseError: Missing or damaged.
+            CompatibilityError: Its schema or kinds of representation are not those of the training.
+        """
+        kb = KnowledgeBase.open(path or self.kb_path)
+        try:
+            self.check_kb(kb)
+        except CompatibilityError:
+            kb.close()
+            raise
+        return kb
+
+    def check_kb(self, kb: KnowledgeBase) -> None:
+        """Check that a knowledge base fits the run.
+
+        Raises:
+            CompatibilityError: Its schema or kinds of representation are not those of the training.
+        """
+        if kb.fingerprint.compatibility != self.kb_compatibility:
+            raise CompatibilityError(
+                f"{kb.path}: its representation ({', '.join(kb.representation)}) is not the one {self.folder} was "
+                f"trained with; build it with the same --representation, or train with this knowledge base"
+            )
+
+
+class Pipeline:
+    """Everything between mentions and a system, made from a preset: candidates, encoders, features.
+
+    Args:
+        preset: The settings.
+        kb: The knowledge base.
+        prior: For retrievers that use it.
+        meter: Called with (done, total, what) while texts are encoded.
+
+    Raises:
+        ModelError: An encoder cannot be loaded.
+    """
+
+    def __init__(
+        self, preset: Preset, kb: KnowledgeBase, prior: MentionPrior | None = None, *, meter: Meter | None = None
+    ) -> None:
+        self.preset, self.kb = preset, kb
+        self.names = NameIndex(kb.ids, kb.names, kb.aliases)
+        self.source = make_source(preset.candidates, kb, self.names, prior)
+        cache = default_cache_folder()
+        image = None if preset.encoders.image is None else load_image_encoder(preset.encoders.image)
+        self.text = CachedTextEncoder(load_text_encoder(preset.encoders.text), cache)
+        if meter is not None:
+            self.text.progress = partial(_report, meter)
+        self.extractor = FeatureExtractor(preset.features, self.text, image, cache_folder=cache)
+        self._entities = np.zeros((len(kb), self.text.dim), dtype=np.float32)
+        self._encoded = np.zeros(len(kb), dtype=np.bool_)
+
+    @property
+    def entities(self) -> FloatArray:
+        """E of every entity, float32 [num_entities, dim]; encoded at first use."""
+        return self.entities_of(np.arange(len(self.kb)))
+
+    def entities_of(self, rows: IntArray) -> FloatArray:
+        """Return E, float32 [num_entities, dim], in which at least the chosen rows are encoded (-1 is passed over)."""
+        missing = np.unique(rows[rows >= 0])
+        missing = missing[~self._encoded[missing]]
+        if len(missing):
+            self._entities[missing] = self.extractor.entities(self.kb, missing)
+            self._encoded[missing] = True
+        return self._entities
+
+    def encoder_fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each encoder, by "text" and "image"."""
+        image = self.extractor.image
+        return {"text": self.text.fingerprint, **({} if image is None else {"image": image.fingerprint})}
+
+    def check_encoders(self, expected: dict[str, str]) -> None:
+        """Check that the encoders are those of a run.
+
+        Raises:
+            CompatibilityError: Weights or settings differ.
+        """
+        found = self.encoder_fingerprints()
+        for part, fingerprint in expected.items():
+            if found.get(part) != fingerprint:
+                raise CompatibilityError(
+                    f"the {part} encoder {getattr(self.preset.encoders, part)!r} is not the one the run was trained "
+                    f"with (fingerprint {found.get(part)}, expected {fingerprint}); restore it or train again"
+                )
+
+    def prepare(self, dataset: Dataset, k: int) -> tuple[CandidateLists, Features, ExtractionReport]:
+        """Return candidates and features of a data set's mentions."""
+        candidates = self.source.search(dataset.mentions, k)
+        features, report = self.extractor.extract(
+            dataset.mentions, dataset.image_path, self.entities, model=self.preset.model
+        )
+        return candidates, features, report
+
+
+def _report(meter: Meter, done: int, total: int) -> None:
+    meter(done, total, "")
+
+
+def open_training_data(data: Path, note: Note) -> tuple[Dataset, Dataset | None]:
+    """Return the train and dev parts of a folder, or a file as train without dev."""
+    if data.is_file():
+        note(f"{data}: trained on the whole file; without a dev split the last model is kept, not the best")
+        return open_dataset(data), None
+    splits = list_splits(data)
+    train_set = open_dataset(data, "train")
+    if "dev" not in splits:
+        note(f"{data}: no dev split; the last model is kept, not the best")
+        return train_set, None
+    return train_set, open_dataset(data, "dev")
+
+
+def describe(run: Run, kb: KnowledgeBase, data: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of `run.json`."""
+    return {
+        "format": _FORMAT,
+        "dualway": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "preset": to_dict(run.preset),
+        "kb": {"path": str(run.kb_path), "compatibility": run.kb_compatibility, "content": kb.fingerprint.content},
+        "data": str(data),
+        "encoders": run.encoders,
+        "results": results,
+    }
+
+
+def train_run(
+    *,
+    data: Path,
+    kb: KnowledgeBase,
+    preset: Preset,
+    out: Path,
+    resume: bool = True,
+    note: Note,
+    meter: Meter | None = None,
+    on_step: Callable[[int, Any], None] | None = None,
+    tensorboard: bool = False,
+) -> Run:
+    """Train every seed of a preset and leave a run in `out`; a killed run goes on where it was.
+
+    Args:
+        data: A folder with a train and perhaps a dev split, or a file.
+        kb: The knowledge base.
+        preset: The settings.
+        out: The run's folder.
+        resume: False starts over.
+        note: Told what the user should know.
+        meter: Progress of encoding.
+        on_step: Called with (seed, model.train.Progress).
+        tensorboard: Also write tensorboard events.
+
+    Raises:
+        UsageError, DataError, ModelError, StorageError: As `model.train.train`.
+    """
+    from dualway.model.train import DevSet, train
+    from dualway.protocols import Task
+    from dualway.systems.dwe_plus import gold_rows
+
+    train_set, dev_set = open_training_data(data, note)
+    prior = MentionPrior.build(train_set.mentions, train_set.gold)
+    pipeline = Pipeline(preset, kb, prior, meter=meter)
+    num_candidates = preset.candidates.num_candidates
+    candidates, features, _ = _prepare(pipeline, train_set, num_candidates, note)
+    dev = None
+    if dev_set is not None:
+        dev_candidates, dev_features, _ = _prepare(pipeline, dev_set, num_candidates, note)
+        dev = DevSet(dev_features, gold_rows(Task(dev_set.mentions, dev_candidates, kb), dev_set.gold), dev_candidates)
+    run = Run(out, preset, kb.path.resolve(), kb.fingerprint.compatibility, pipeline.encoder_fingerprints(), {})
+    prior.to_file(out / PRIOR)
+    write_json(out / CAPTIONS, sorted({caption_key(mention.text) for mention in train_set.mentions}))
+    rows = gold_rows(Task(train_set.mentions, candidates, kb), train_set.gold)
+    results: dict[str, Any] = {}
+    for seed in preset.train.seeds:
+        result = train(
+            preset,
+            features,
+            gold_rows=rows,
+            candidates=candidates,
+            dev=dev,
+            out=run.seed_folder(seed),
+            seed=seed,
+            resume=resume,
+            mention_ids=[mention.id for mention in train_set.mentions],
+            progress=None if on_step is None else lambda state, seed=seed: on_step(seed, state),
+            tensorboard=tensorboard,
+        )
+        for remark in result.notes:
+            note(f"seed {seed}: {remark}")
+        results[str(seed)] = {
+            "best_dev_t1": result.best_t1,
+            "best_step": result.best_step,
+            "steps": result.steps,
+            "seconds": round(result.seconds, 1),
+            "mentions": result.mentions,
+            "skipped": result.skipped,
+            "mentions_per_s": round(result.mentions_per_s, 1),
+        }
+        write_json(out / RUN, describe(run, kb, data.resolve(), results))
+    return Run.open(out)
+
+
+def _prepare(
+    pipeline: Pipeline, dataset: Dataset, k: int, note: Note
+) -> tuple[CandidateLists, Features, ExtractionReport]:
+    candidates, features, report = pipeline.prepare(dataset, k)
+    note_failures(report, note)
+    return candidates, features, report
+
+
+def note_failures(report: ExtractionReport, note: Note) -> None:
+    """Tell which pictures could not be used: their number and the first few with reasons."""
+    if report.failures:
+        shown = "; ".join(f"{path}: {reason}" for path, reason in list(report.failures.items())[:3])
+        note(f"{len(report.failures):,} pictures could not be used, their mentions keep their text: {shown}")
