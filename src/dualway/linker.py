@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from dualway import __version__
 from dualway.candidates.names import NameIndex
-from dualway.config import EncoderConfig, Preset
+from dualway.config import UNTRAINED, EncoderConfig
 from dualway.encoders.weights import fingerprint_folder
 from dualway.errors import KnowledgeBaseError, UsageError
-from dualway.images import open_picture
+from dualway.images import picture_size
 from dualway.kb.store import KnowledgeBase
 from dualway.linking.mentions import MentionFinder
 from dualway.protocols import CandidateSource
@@ -87,7 +88,7 @@ class Linker:
         if text_encoder is None:
             names = NameIndex(opened.ids, opened.names, opened.aliases)
             return cls(opened, names, _UntrainedRanker(names, None))
-        pipeline = Pipeline(Preset("from_kb", encoders=EncoderConfig(text=text_encoder)), opened, meter=meter)
+        pipeline = Pipeline(replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder)), opened, meter=meter)
         return cls(opened, pipeline.source, _UntrainedRanker(pipeline.names, pipeline))
 
     @classmethod
@@ -253,7 +254,7 @@ def _regions(mention: Mention, attention: FloatArray | None, path_of: ImagePath)
     path = path_of(mention)
     if attention is None or len(attention) != 1 or path is None:
         return ()
-    width, height = open_picture(path).size
+    width, height = picture_size(path)
     return (Region((0.0, 0.0, float(width), float(height)), label="picture", attention=float(attention[0])),)
 
 

@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from dualway import __version__
-from dualway.cli import data, evaluate, kb, link, train
+from dualway.cli import data, demo, evaluate, kb, link, train
 from dualway.errors import DualwayError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(kb.app, name="kb")
 app.command("train")(train.train)

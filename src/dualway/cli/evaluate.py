@@ -82,14 +82,14 @@ class _Subject:
     def open(
         cls, run: Path | None, kb: Path | None, data: Path, retriever: str | None, meter: Any, output: Output
     ) -> _Subject:
-        from dualway.config import Preset, override
+        from dualway.config import UNTRAINED, override
         from dualway.kb.store import KnowledgeBase
         from dualway.run import Pipeline, Run
 
         overrides = {} if retriever is None else {"candidates": {"retriever": retriever}}
         if run is None:
             opened = KnowledgeBase.open(kb or Path())
-            preset = override(Preset("from_kb"), overrides)
+            preset = override(UNTRAINED, overrides)
             prior, captions = _count_training_links(data, output)
             subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter))
             subject.captions = captions

@@ -1,0 +1,44 @@
+"""`python -m acceptance`: run what is missing and write the dated results page."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.machine import describe_machine
+
+from acceptance import main_job
+from acceptance.steps import WORK
+from dualway.storage import write_text
+
+PARTS = {"main-job": main_job}
+
+
+def main() -> None:
+    """Run the parts; a killed run goes on where it was."""
+    parser = argparse.ArgumentParser(description="Run every promised figure in full and write docs/results/.")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--fresh", action="store_true", help="forget what was done before")
+    options = parser.parse_args()
+    if options.fresh:
+        shutil.rmtree(WORK, ignore_errors=True)
+    today = datetime.date.today().isoformat()
+    for name in options.parts:
+        part = PARTS[name]
+        body = part.run_all(lambda line: print(line, file=sys.stderr, flush=True))
+        path = Path("docs") / "results" / f"{today}-{name}.md"
+        write_text(path, f"# {part.TITLE}\n\n{_setting(today)}\n\n{body}\n")
+        print(path)
+
+
+def _setting(today: str) -> str:
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("dualway", "torch", "transformers"))
+    return f"{today}. {describe_machine()}. {versions}. Written by `make acceptance`; dev figures, chosen on train."
+
+
+if __name__ == "__main__":
+    main()
