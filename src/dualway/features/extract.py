@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dualway.config import FeatureConfig, ModelConfig
-from dualway.encoders.cache import VectorCache, content_key
-from dualway.errors import ModelError, PictureError
+from dualway.errors import ModelError
 from dualway.features.arrays import Features, Ragged
-from dualway.images import open_picture
+from dualway.features.pictures import PictureEncoder, PictureVectors
+from dualway.features.regions import (
+    PictureRegions,
+    choose_objects,
+    face_sentence,
+    identity_sentences,
+    object_of_face,
+)
 from dualway.protocols import ImageEncoder, TextEncoder, TokenEncoder
-from dualway.schema import FloatArray, IntArray, Mention
+from dualway.schema import FloatArray, IntArray, Mention, Region
 
 if TYPE_CHECKING:
     from dualway.kb.store import KnowledgeBase
 
-_IMAGE_BATCH = 32
 _TOKEN_BATCH = 256
 
 
 @dataclass
 class ExtractionReport:
-    """What could not be used: path of each unusable picture and why. Its mentions keep their texts."""
+    """What was found in pictures, and what could not be used.
+
+    Attributes:
+        pictures: Pictures in use.
+        failures: Path of each unusable picture -> why. Its mentions keep their texts.
+        regions: Objects of each picture in use, in the order of `Features.picture`; empty without a picture encoder.
+        attributes: Names of the facial attributes that went into face sentences.
+    """
 
     pictures: int = 0
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    regions: list[tuple[Region, ...]] = field(default_factory=list[tuple[Region, ...]])
+    attributes: tuple[str, ...] = ()
 
 
 class FeatureExtractor:
     """Turns texts and pictures into Features with fixed encoders and templates.
 
     Args:
-        config: Templates.
+        config: Templates and which objects are kept.
         text: The text encoder, usually a CachedTextEncoder.
         image: The picture encoder; None: pictures are not read.
         cache_folder: Where picture vectors are kept; None keeps none.
+        regions: Objects, faces and labels of pictures, by path (`read_regions`); without an entry, the whole
+            picture is its one object and has neither faces nor labels.
     """
 
     def __init__(
@@ -49,9 +65,11 @@ class FeatureExtractor:
         image: ImageEncoder | None = None,
         *,
         cache_folder: Path | None = None,
+        regions: Mapping[Path, PictureRegions] | None = None,
     ) -> None:
         self.config, self.text, self.image = config, text, image
-        self._pictures = None if image is None else VectorCache(cache_folder, image.fingerprint, image.dim)
+        self._pictures = None if image is None else PictureEncoder(image, cache_folder)
+        self._regions = {path.resolve(): found for path, found in (regions or {}).items()}
 
     def entities(self, kb: KnowledgeBase, rows: IntArray | None = None) -> FloatArray:
         """Return E of the chosen rows (all by default), float32 [m, dim]; without a text, a name stands for itself."""
@@ -70,7 +88,7 @@ class FeatureExtractor:
         *,
         model: ModelConfig | None = None,
     ) -> tuple[Features, ExtractionReport]:
-        """Return the features of `mentions`; the whole picture is each picture's one object.
+        """Return the features of `mentions`.
 
         Args:
             mentions: What to extract.
@@ -80,61 +98,67 @@ class FeatureExtractor:
         """
         surfaces = [self.config.mention_template.format(mention=m.surface, text=m.text) for m in mentions]
         texts = [self.config.text_template.format(mention=m.surface, text=m.text) for m in mentions]
-        report = ExtractionReport()
-        picture, image = self._whole_pictures(mentions, image_path, report)
-        objects = None if image is None else Ragged(image, np.arange(len(image) + 1, dtype=np.int64))
         features = Features(
             mention=self.text.encode_texts(surfaces),
             text=self.text.encode_texts(texts),
-            picture=picture,
+            picture=np.full(len(mentions), -1, dtype=np.int64),
             entities=entities,
-            image=image,
-            objects=objects,
             text_tokens=self._tokens(texts) if model is not None and model.text_keys == "tokens" else None,
         )
+        if self._pictures is None and not self._regions:
+            return features, ExtractionReport()
+        return self._add_pictures(features, mentions, [image_path(mention) for mention in mentions])
+
+    def _add_pictures(
+        self, features: Features, mentions: Sequence[Mention], paths: Sequence[Path | None]
+    ) -> tuple[Features, ExtractionReport]:
+        """Add what pictures and the regions file give: v, d, faces and labels."""
+        distinct = list(dict.fromkeys(path for path in paths if path is not None))
+        found = [self._regions.get(path.resolve(), PictureRegions()) for path in distinct]
+        objects = [choose_objects(self.config, regions) for regions in found]
+        report = ExtractionReport()
+        if self._pictures is None:  # texts about pictures only: faces and labels
+            position = {path: i for i, path in enumerate(distinct)}
+        else:
+            encoded = self._pictures.encode(distinct, objects)
+            position, report.failures, report.regions = encoded.position, encoded.failures, encoded.regions
+            features = _with_vectors(features, encoded)
+            found = [regions for path, regions in zip(distinct, found, strict=True) if path in position]
+            objects = encoded.regions
+        report.pictures = len(position)
+        picture = np.array([-1 if path is None else position.get(path, -1) for path in paths], dtype=np.int64)
+        features = replace(features, picture=picture)
+        if self._regions:
+            features = self._add_labels(features, found)
+            features, report.attributes = self._add_faces(features, mentions, found, objects)
         return features, report
 
-    def _whole_pictures(
-        self, mentions: Sequence[Mention], image_path: Callable[[Mention], Path | None], report: ExtractionReport
-    ) -> tuple[IntArray, FloatArray | None]:
-        picture = np.full(len(mentions), -1, dtype=np.int64)
-        if self.image is None:
-            return picture, None
-        paths = [image_path(mention) for mention in mentions]
-        distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        vectors, position = self._encode_pictures(distinct, report)
-        for i, path in enumerate(paths):
-            picture[i] = -1 if path is None else position.get(path, -1)
-        return picture, vectors
+    def _add_labels(self, features: Features, found: Sequence[PictureRegions]) -> Features:
+        """Add the encoded identity sentences of each picture (Eq. 6's s)."""
+        return replace(features, labels=self._encode_lists([identity_sentences(self.config, f.labels) for f in found]))
 
-    def _encode_pictures(self, paths: Sequence[Path], report: ExtractionReport) -> tuple[FloatArray, dict[Path, int]]:
-        assert self.image is not None
-        assert self._pictures is not None
-        done: list[FloatArray] = []
-        position: dict[Path, int] = {}
-        for start in range(0, len(paths), _IMAGE_BATCH):
-            keys: dict[Path, bytes] = {}
-            fresh: dict[bytes, FloatArray] = {}
-            for path in paths[start : start + _IMAGE_BATCH]:
-                try:
-                    keys[path] = content_key(path.read_bytes())
-                except OSError as error:
-                    report.failures[str(path)] = error.strerror or "cannot be read"
-            known = self._pictures.get(list(keys.values()))
-            for path, key in keys.items():
-                if key not in known and key not in fresh:
-                    try:
-                        fresh[key] = self.image.encode_images([open_picture(path)])[0]
-                    except PictureError as error:
-                        report.failures[str(path)] = error.problem
-            self._pictures.put(fresh)
-            known.update(fresh)
-            for path, key in keys.items():
-                if key in known:
-                    position[path] = len(done)
-                    done.append(known[key])
-        report.pictures = len(done)
-        return np.stack(done) if done else np.zeros((0, self.image.dim), dtype=np.float32), position
+    def _add_faces(
+        self,
+        features: Features,
+        mentions: Sequence[Mention],
+        found: Sequence[PictureRegions],
+        objects: Sequence[Sequence[Region]],
+    ) -> tuple[Features, tuple[str, ...]]:
+        """Add the encoded face sentences of each mention (Eq. 5's f), and each face's object."""
+        sentences: list[list[str]] = []
+        owners: list[int] = []
+        names: dict[str, None] = {}
+        for mention, i in zip(mentions, features.picture.tolist(), strict=True):
+            faces = [face for face in found[i].faces if face.attributes] if i >= 0 else []
+            sentences.append([face_sentence(self.config, mention.surface, face) for face in faces])
+            owners += [object_of_face(face, objects[i]) for face in faces]
+            names.update(dict.fromkeys(name for face in faces for name in face.attributes))
+        face_object = np.array(owners, dtype=np.int64)
+        return replace(features, faces=self._encode_lists(sentences), face_object=face_object), tuple(names)
+
+    def _encode_lists(self, lists: Sequence[Sequence[str]]) -> Ragged:
+        flat = [text for texts in lists for text in texts]
+        return Ragged(self.text.encode_texts(flat), np.cumsum([0, *map(len, lists)]).astype(np.int64))
 
     def _tokens(self, texts: Sequence[str]) -> Ragged:
         encoder: Any = getattr(self.text, "encoder", self.text)
@@ -150,3 +174,7 @@ class FeatureExtractor:
             counts.extend(kept.sum(axis=1).tolist())
         stacked = np.concatenate(values) if values else np.zeros((0, self.text.dim), dtype=np.float32)
         return Ragged(stacked, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _with_vectors(features: Features, encoded: PictureVectors) -> Features:
+    return replace(features, image=encoded.image, objects=encoded.objects)

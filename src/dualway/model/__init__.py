@@ -1,0 +1,1 @@
+"""The model of the paper, its losses, negatives and training. Importing this package loads nothing heavy."""
