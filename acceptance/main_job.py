@@ -71,7 +71,7 @@ def _section(name: str, build: dict[str, Any], check: dict[str, Any], reports: d
     untrained = reports[""]["result"]
     lines = [f"## {name}, dev", "", "```", check["stdout"].strip(), "```", ""]
     for protocol, table in untrained["protocols"].items():
-        rows = [["system", "T@1", "T@5", "T@10", "T@20", "MRR", "seeds: mean, std"]]
+        rows = [["system", "T@1", "T@5", "T@10", "T@20", "MRR", "over seeds: mean +- std [95 %]"]]
         rows += [_row(system, system["system"]) for system in table["systems"]]
         for template in TEMPLATES:
             model = reports[template]["result"]["protocols"][protocol]["systems"][-1]
@@ -94,12 +94,14 @@ def _section(name: str, build: dict[str, Any], check: dict[str, Any], reports: d
 
 def _row(system: dict[str, Any], label: str) -> list[str]:
     metrics = system["metrics"]
-    seeds = (system.get("seeds") or {}).get("hits@1")
+    seeds = metrics["hits@1"].get("seeds")
     return [
         label,
         _percent(metrics["hits@1"]),
         *(f"{100 * metrics[key]['value']:.2f}" for key in ("hits@5", "hits@10", "hits@20", "mrr")),
-        f"{100 * seeds['mean']:.2f}, {100 * seeds['std']:.2f}" if seeds else "",
+        f"{100 * seeds['mean']:.2f} +- {100 * seeds['std']:.2f} [{100 * seeds['low']:.2f}, {100 * seeds['high']:.2f}]"
+        if seeds
+        else "",
     ]
 
 

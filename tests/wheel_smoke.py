@@ -42,7 +42,9 @@ def main() -> None:
         dualway("train", "--data", str(data), "--kb", str(kb), "--out", str(run), "--set", "train.epochs=3", "-q")
         dualway("evaluate", "--run", str(run), "--data", str(data), "--json", str(folder / "out.json"), "-q")
         dualway("link", "--run", str(run), "--in", str(data / "dev.jsonl"), "--out", str(folder / "links.jsonl"), "-q")
-        linked = json.loads(dualway("link", "--kb", str(kb), "--text", "Mel Gibson", "--mention", "Mel Gibson", "--json"))
+        linked = json.loads(
+            dualway("link", "--kb", str(kb), "--text", "Mel Gibson", "--mention", "Mel Gibson", "--json")
+        )
         assert linked["links"][0]["entity_id"] == "Q3", linked
         assert len((folder / "links.jsonl").read_text().splitlines()) == len(MENTIONS)
     print(f"wheel of dualway {package.__version__}: built, installed alone, and walked from files to links")

@@ -131,6 +131,76 @@ class Preset:
         _check_numbers(self)
 
 
+# What each template of FeatureConfig may hold.
+_PLACEHOLDERS = {
+    "mention_template": ("mention", "text"),
+    "text_template": ("mention", "text"),
+    "entity_template": ("name", "text"),
+    "face_template": ("mention", "attributes"),
+    "identity_template": ("label", "score"),
+}
+
+
+def _check_templates(preset: Preset) -> None:
+    for key, allowed in _PLACEHOLDERS.items():
+        template = getattr(preset.features, key)
+        where, known = f"{preset.name}: features.{key} = {template!r}", " and ".join(f"{{{name}}}" for name in allowed)
+        try:
+            parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}; write a brace that is meant as text twice") from error
+        for _, name, spec, conversion in parts:
+            if name not in allowed or spec or conversion:
+                raise UsageError(f"{where}: unknown placeholder {{{name}}}; known: {known}")
+        if not parts:
+            raise UsageError(f"{where}: every text would be the same; use {known}")
+
+
+# Lowest and highest value of each number; "<" leaves the bound itself out. A setting that may be None is not checked
+# when it is.
+_LIMITS: dict[str, tuple[float, float, str]] = {
+    "features.max_objects": (1, math.inf, ""),
+    "features.min_object_score": (0, 1, ""),
+    "features.identity_threshold": (0, 1, ""),
+    "model.dim": (1, math.inf, ""),
+    "model.heads": (1, math.inf, ""),
+    "model.temperature": (0, math.inf, "<"),
+    "model.margin": (0, math.inf, ""),
+    "model.fine_weight": (0, math.inf, ""),
+    "model.coarse_weight": (0, math.inf, ""),
+    "model.rank_weight": (0, math.inf, ""),
+    "negatives.num_hard": (0, math.inf, ""),
+    "negatives.num_in_batch": (-1, math.inf, ""),
+    "train.batch_size": (1, math.inf, ""),
+    "train.epochs": (0, math.inf, ""),
+    "train.learning_rate": (0, math.inf, "<"),
+    "train.weight_decay": (0, math.inf, ""),
+    "train.warmup_steps": (0, math.inf, ""),
+    "train.clip_norm": (0, math.inf, "<"),
+    "train.evaluate_every": (1, math.inf, ""),
+    "train.patience": (1, math.inf, ""),
+    "train.checkpoint_every": (1, math.inf, ""),
+    "candidates.num_candidates": (1, 100_000, ""),
+}
+
+
+def _check_numbers(preset: Preset) -> None:
+    for key, (low, high, strict) in _LIMITS.items():
+        section, _, name = key.partition(".")
+        value = getattr(getattr(preset, section), name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high and (value > low or not strict)):
+            least = f"more than {low:g}" if strict else f"at least {low:g}"
+            most = "" if high == math.inf else f" and at most {high:,}"
+            raise UsageError(f"{preset.name}: {key} is {value}; it must be {least}{most}")
+    model, seeds = preset.model, preset.train.seeds
+    if not 0 <= model.dropout < 1:
+        raise UsageError(f"{preset.name}: model.dropout is {model.dropout}; it must be at least 0 and below 1")
+    if model.dim % model.heads:
+        raise UsageError(f"{preset.name}: model.dim = {model.dim} is no multiple of model.heads = {model.heads}")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"{preset.name}: train.seeds is {list(seeds)}; give different whole numbers of at least 0")
+
+
 # The untrained linker's settings: the name before the text, so that an entity without text is not at a loss.
 UNTRAINED = Preset(name="from_kb", features=FeatureConfig(entity_template="{name}. {text}"))
 
@@ -275,73 +345,3 @@ def _convert_plain(hint: Any, value: Any, where: str) -> Any:
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UsageError(f"{where}: expected {hint.__name__}, got {value!r}")
-
-
-# What each template of FeatureConfig may hold.
-_PLACEHOLDERS = {
-    "mention_template": ("mention", "text"),
-    "text_template": ("mention", "text"),
-    "entity_template": ("name", "text"),
-    "face_template": ("mention", "attributes"),
-    "identity_template": ("label", "score"),
-}
-
-
-def _check_templates(preset: Preset) -> None:
-    for key, allowed in _PLACEHOLDERS.items():
-        template = getattr(preset.features, key)
-        where, known = f"{preset.name}: features.{key} = {template!r}", " and ".join(f"{{{name}}}" for name in allowed)
-        try:
-            parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
-        except ValueError as error:
-            raise UsageError(f"{where}: {error}; write a brace that is meant as text twice") from error
-        for _, name, spec, conversion in parts:
-            if name not in allowed or spec or conversion:
-                raise UsageError(f"{where}: unknown placeholder {{{name}}}; known: {known}")
-        if not parts:
-            raise UsageError(f"{where}: every text would be the same; use {known}")
-
-
-# Lowest and highest value of each number; "<" leaves the bound itself out. A setting that may be None is not checked
-# when it is.
-_LIMITS: dict[str, tuple[float, float, str]] = {
-    "features.max_objects": (1, math.inf, ""),
-    "features.min_object_score": (0, 1, ""),
-    "features.identity_threshold": (0, 1, ""),
-    "model.dim": (1, math.inf, ""),
-    "model.heads": (1, math.inf, ""),
-    "model.temperature": (0, math.inf, "<"),
-    "model.margin": (0, math.inf, ""),
-    "model.fine_weight": (0, math.inf, ""),
-    "model.coarse_weight": (0, math.inf, ""),
-    "model.rank_weight": (0, math.inf, ""),
-    "negatives.num_hard": (0, math.inf, ""),
-    "negatives.num_in_batch": (-1, math.inf, ""),
-    "train.batch_size": (1, math.inf, ""),
-    "train.epochs": (0, math.inf, ""),
-    "train.learning_rate": (0, math.inf, "<"),
-    "train.weight_decay": (0, math.inf, ""),
-    "train.warmup_steps": (0, math.inf, ""),
-    "train.clip_norm": (0, math.inf, "<"),
-    "train.evaluate_every": (1, math.inf, ""),
-    "train.patience": (1, math.inf, ""),
-    "train.checkpoint_every": (1, math.inf, ""),
-    "candidates.num_candidates": (1, 100_000, ""),
-}
-
-
-def _check_numbers(preset: Preset) -> None:
-    for key, (low, high, strict) in _LIMITS.items():
-        section, _, name = key.partition(".")
-        value = getattr(getattr(preset, section), name)
-        if value is not None and not (math.isfinite(value) and low <= value <= high and (value > low or not strict)):
-            least = f"more than {low:g}" if strict else f"at least {low:g}"
-            most = "" if high == math.inf else f" and at most {high:,}"
-            raise UsageError(f"{preset.name}: {key} is {value}; it must be {least}{most}")
-    model, seeds = preset.model, preset.train.seeds
-    if not 0 <= model.dropout < 1:
-        raise UsageError(f"{preset.name}: model.dropout is {model.dropout}; it must be at least 0 and below 1")
-    if model.dim % model.heads:
-        raise UsageError(f"{preset.name}: model.dim = {model.dim} is no multiple of model.heads = {model.heads}")
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UsageError(f"{preset.name}: train.seeds is {list(seeds)}; give different whole numbers of at least 0")

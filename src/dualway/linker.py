@@ -14,7 +14,7 @@ from dualway.candidates.names import NameIndex
 from dualway.config import UNTRAINED, EncoderConfig
 from dualway.encoders.weights import fingerprint_folder
 from dualway.errors import KnowledgeBaseError, UsageError
-from dualway.images import picture_size
+from dualway.features.extract import ExtractionReport
 from dualway.kb.store import KnowledgeBase
 from dualway.linking.mentions import MentionFinder
 from dualway.protocols import CandidateSource
@@ -32,18 +32,19 @@ class Ranking(NamedTuple):
 
     scores: float32 [n, k]; padded places count for nothing.
     evidence: name -> float32 [n, k].
-    attention: one float32 [objects] a mention, or None.
+    regions: the objects of each mention's picture with its attention on them; None where pictures play no part.
     """
 
     scores: FloatArray
     evidence: dict[str, FloatArray]
-    attention: list[FloatArray] | None
+    regions: list[tuple[Region, ...]] | None = None
 
 
 class Ranker(Protocol):
     """What orders the candidates of prepared mentions."""
 
     fingerprint: str
+    reads_pictures: bool
 
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
         """Return scores and evidence for every candidate."""
@@ -98,6 +99,7 @@ class Linker:
         *,
         kb: KnowledgeBase | Path | str | None = None,
         seed: int | None = None,
+        regions: Path | str | None = None,
         note: Note | None = None,
         meter: Meter | None = None,
     ) -> Linker:
@@ -107,6 +109,7 @@ class Linker:
             run: The run's folder.
             kb: Another knowledge base than the run's, of the same compatibility.
             seed: Which of the run's models; the first by default.
+            regions: A file of objects, faces and labels of the pictures (docs/formats.md).
             note: Told what the user should know.
             meter: Progress of encoding.
 
@@ -117,9 +120,15 @@ class Linker:
         opened_run = Run.open(Path(run))
         opened = kb if isinstance(kb, KnowledgeBase) else opened_run.open_kb(None if kb is None else Path(kb))
         opened_run.check_kb(opened)
-        pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter)
+        found = None if regions is None else Path(regions)
+        pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found)
         pipeline.check_encoders(opened_run.encoders)
         return cls(opened, pipeline.source, _TrainedRanker(opened_run, pipeline, seed, note or _silent))
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Tell whether a mention's picture plays a part in its links."""
+        return self.ranker.reads_pictures
 
     def link(self, mentions: Sequence[Mention], k: int = 100, *, image_path: ImagePath | None = None) -> list[Link]:
         """Return one link a mention, in their order, each with at most `k` candidates.
@@ -163,13 +172,12 @@ class Linker:
         )
 
     def _link_chunk(self, mentions: list[Mention], k: int, path_of: ImagePath) -> list[Link]:
-        candidates = self._source.search(mentions, max(k, 100))
+        # More than there are entities would only be padding, and memory.
+        candidates = self._source.search(mentions, min(max(k, 100), max(len(self.kb), 100)))
         ranking = self.ranker.rank(mentions, candidates, path_of)
-        return [self._make_link(mention, i, candidates, ranking, k, path_of) for i, mention in enumerate(mentions)]
+        return [self._make_link(mention, i, candidates, ranking, k) for i, mention in enumerate(mentions)]
 
-    def _make_link(
-        self, mention: Mention, i: int, candidates: CandidateLists, ranking: Ranking, k: int, path_of: ImagePath
-    ) -> Link:
+    def _make_link(self, mention: Mention, i: int, candidates: CandidateLists, ranking: Ranking, k: int) -> Link:
         rows = candidates.rows[i]
         num = int((rows >= 0).sum())
         # Equal scores keep the order of retrieval, so that a link never depends on chance.
@@ -187,7 +195,7 @@ class Linker:
             mention=mention,
             entity_id=best[0].entity_id if best else None,
             candidates=best,
-            regions=_regions(mention, ranking.attention[i] if ranking.attention else None, path_of),
+            regions=ranking.regions[i] if ranking.regions else (),
             kb=self.kb.fingerprint.content,
             model=self.ranker.fingerprint,
         )
@@ -199,6 +207,8 @@ def _own_path(mention: Mention) -> Path | None:
 
 class _UntrainedRanker:
     """Names, caption words and text similarity; a representation is encoded when it first becomes a candidate."""
+
+    reads_pictures = False
 
     def __init__(self, names: NameIndex, pipeline: Pipeline | None) -> None:
         self._system = FromKb(names)
@@ -215,7 +225,7 @@ class _UntrainedRanker:
         parts = evidence._asdict()
         if features is None:
             del parts["text"]
-        return Ranking(evidence.total(), parts, None)
+        return Ranking(evidence.total(), parts)
 
 
 class _TrainedRanker:
@@ -227,10 +237,11 @@ class _TrainedRanker:
         seeds = run.preset.train.seeds
         if seed is not None and seed not in seeds:
             raise UsageError(f"{run.folder} has no model of seed {seed}; it has {', '.join(map(str, seeds))}")
-        folder = run.seed_folder(seeds[0] if seed is None else seed)
+        folder = run.trained_folder(seeds[0] if seed is None else seed)
         self._system = DwePlusSystem(run.preset, folder)
         self._scorer = self._system.scorer(pipeline.entities)
         self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names), note
+        self.reads_pictures = pipeline.extractor.image is not None
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
 
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
@@ -246,16 +257,16 @@ class _TrainedRanker:
             scores[i, : len(line)] = line
         evidence = self._names.evidence(mentions, candidates.rows, None)
         parts = {"model": scores, "name": evidence.name, "caption": evidence.caption}
-        return Ranking(scores, parts, encoded.attention)
+        regions = [_attended(report, i, a) for i, a in zip(features.picture.tolist(), encoded.attention, strict=True)]
+        return Ranking(scores, parts, regions)
 
 
-def _regions(mention: Mention, attention: FloatArray | None, path_of: ImagePath) -> tuple[Region, ...]:
-    """Return the whole picture as the one region, with the attention on it; nothing without a usable picture."""
-    path = path_of(mention)
-    if attention is None or len(attention) != 1 or path is None:
+def _attended(report: ExtractionReport, picture: int, attention: FloatArray) -> tuple[Region, ...]:
+    """Return a picture's objects with the mention's attention on each, None where the model does not attend."""
+    if picture < 0 or not report.regions:
         return ()
-    width, height = picture_size(path)
-    return (Region((0.0, 0.0, float(width), float(height)), label="picture", attention=float(attention[0])),)
+    weights = attention.tolist() or [None] * len(report.regions[picture])
+    return tuple(replace(r, attention=w) for r, w in zip(report.regions[picture], weights, strict=True))
 
 
 def _open(kb: KnowledgeBase | Path | str) -> KnowledgeBase:

@@ -22,17 +22,18 @@ from dualway.candidates.names import NameIndex
 from dualway.candidates.prior import MentionPrior
 from dualway.candidates.union import make_source
 from dualway.config import Preset, from_dict, to_dict
-from dualway.datasets.base import Dataset
+from dualway.datasets.base import Dataset, is_folder
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.encoders import load_image_encoder, load_text_encoder
 from dualway.encoders.cache import CachedTextEncoder, default_cache_folder
-from dualway.errors import CompatibilityError, DataError, ModelError, UsageError
+from dualway.errors import CompatibilityError, DataError, KnowledgeBaseError, ModelError, UsageError
 from dualway.evaluation.captions import caption_key
 from dualway.features.arrays import Features
 from dualway.features.extract import ExtractionReport, FeatureExtractor
+from dualway.features.regions import read_regions
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray, IntArray
-from dualway.storage import read_json, write_json
+from dualway.storage import check_target, read_json, storage_errors, write_json
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -83,20 +84,47 @@ class Run:
                 encoders=dict(record["encoders"]),
                 results=dict(record["results"]),
             )
-        except (DataError, UsageError, KeyError, TypeError) as error:
-            raise ModelError(f"{path}: damaged ({error}); restore it or train again") from error
+        except (DataError, UsageError, KeyError, TypeError, ValueError) as error:
+            problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ModelError(f"{path}: damaged ({problem}); restore it or train again with --restart") from error
 
     def seed_folder(self, seed: int) -> Path:
         """Return the folder of one seed's model."""
         return self.folder / f"seed-{seed}"
 
+    def trained_folder(self, seed: int) -> Path:
+        """Return the folder of one seed's model, which training has finished.
+
+        Raises:
+            ModelError: It has not; says what to do.
+        """
+        if str(seed) not in self.results:
+            raise ModelError(
+                f"{self.folder}: seed {seed} is not trained yet; give the same `dualway train` command again"
+            )
+        return self.seed_folder(seed)
+
     def prior(self) -> MentionPrior:
-        """Return the prior counted on the training links."""
-        return MentionPrior.from_file(self.folder / PRIOR)
+        """Return the prior counted on the training links.
+
+        Raises:
+            ModelError: The file is missing or damaged.
+        """
+        try:
+            return MentionPrior.from_file(self.folder / PRIOR)
+        except DataError as error:
+            raise ModelError(f"{error}; restore it or train again") from error
 
     def captions(self) -> frozenset[str]:
-        """Return the keys of the training captions (`caption_key`)."""
-        return frozenset(cast("list[str]", read_json(self.folder / CAPTIONS)))
+        """Return the keys of the training captions (`caption_key`).
+
+        Raises:
+            ModelError: The file is missing or damaged.
+        """
+        try:
+            return frozenset(cast("list[str]", read_json(self.folder / CAPTIONS)))
+        except (DataError, TypeError) as error:
+            raise ModelError(f"{self.folder / CAPTIONS}: damaged ({error}); restore it or train again") from error
 
     def open_kb(self, path: Path | None = None) -> KnowledgeBase:
         """Open the run's knowledge base, or another one that fits.
@@ -105,6 +133,10 @@ class Run:
             KnowledgeBaseError: Missing or damaged.
             CompatibilityError: Its schema or kinds of representation are not those of the training.
         """
+        if path is None and not is_folder(self.kb_path):
+            raise KnowledgeBaseError(
+                f"{self.kb_path}: the knowledge base of {self.folder} is no longer there; name its place with --kb KB"
+            )
         kb = KnowledgeBase.open(path or self.kb_path)
         try:
             self.check_kb(kb)
@@ -122,7 +154,8 @@ class Run:
         if kb.fingerprint.compatibility != self.kb_compatibility:
             raise CompatibilityError(
                 f"{kb.path}: its representation ({', '.join(kb.representation)}) is not the one {self.folder} was "
-                f"trained with; build it with the same --representation, or train with this knowledge base"
+                f"trained with (compatibility {kb.fingerprint.compatibility}, expected {self.kb_compatibility}); "
+                "build it with the same --representation, or train with this knowledge base"
             )
 
 
@@ -134,13 +167,21 @@ class Pipeline:
         kb: The knowledge base.
         prior: For retrievers that use it.
         meter: Called with (done, total, what) while texts are encoded.
+        regions: A file of objects, faces and labels (`features.regions`).
 
     Raises:
         ModelError: An encoder cannot be loaded.
+        DataError: The regions file is broken.
     """
 
     def __init__(
-        self, preset: Preset, kb: KnowledgeBase, prior: MentionPrior | None = None, *, meter: Meter | None = None
+        self,
+        preset: Preset,
+        kb: KnowledgeBase,
+        prior: MentionPrior | None = None,
+        *,
+        meter: Meter | None = None,
+        regions: Path | None = None,
     ) -> None:
         self.preset, self.kb = preset, kb
         self.names = NameIndex(kb.ids, kb.names, kb.aliases)
@@ -150,7 +191,8 @@ class Pipeline:
         self.text = CachedTextEncoder(load_text_encoder(preset.encoders.text), cache)
         if meter is not None:
             self.text.progress = partial(_report, meter)
-        self.extractor = FeatureExtractor(preset.features, self.text, image, cache_folder=cache)
+        known = None if regions is None else read_regions(regions)
+        self.extractor = FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known)
         self._entities = np.zeros((len(kb), self.text.dim), dtype=np.float32)
         self._encoded = np.zeros(len(kb), dtype=np.bool_)
 
@@ -202,15 +244,25 @@ def _report(meter: Meter, done: int, total: int) -> None:
 
 def open_training_data(data: Path, note: Note) -> tuple[Dataset, Dataset | None]:
     """Return the train and dev parts of a folder, or a file as train without dev."""
-    if data.is_file():
+    if not is_folder(data):
+        train_set = open_dataset(data)
+        _note_reading(train_set, note)
         note(f"{data}: trained on the whole file; without a dev split the last model is kept, not the best")
-        return open_dataset(data), None
+        return train_set, None
     splits = list_splits(data)
     train_set = open_dataset(data, "train")
+    _note_reading(train_set, note)
     if "dev" not in splits:
         note(f"{data}: no dev split; the last model is kept, not the best")
         return train_set, None
-    return train_set, open_dataset(data, "dev")
+    dev_set = open_dataset(data, "dev")
+    _note_reading(dev_set, note)
+    return train_set, dev_set
+
+
+def _note_reading(dataset: Dataset, note: Note) -> None:
+    for line in dataset.report.remarks():
+        note(line)
 
 
 def describe(run: Run, kb: KnowledgeBase, data: Path, results: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +289,7 @@ def train_run(
     note: Note,
     meter: Meter | None = None,
     on_step: Callable[[int, Any], None] | None = None,
+    regions: Path | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Train every seed of a preset and leave a run in `out`; a killed run goes on where it was.
@@ -250,6 +303,7 @@ def train_run(
         note: Told what the user should know.
         meter: Progress of encoding.
         on_step: Called with (seed, model.train.Progress).
+        regions: A file of objects, faces and labels of the pictures.
         tensorboard: Also write tensorboard events.
 
     Raises:
@@ -260,8 +314,9 @@ def train_run(
     from dualway.systems.dwe_plus import gold_rows
 
     train_set, dev_set = open_training_data(data, note)
+    _check_folder(out, preset, resume)
     prior = MentionPrior.build(train_set.mentions, train_set.gold)
-    pipeline = Pipeline(preset, kb, prior, meter=meter)
+    pipeline = Pipeline(preset, kb, prior, meter=meter, regions=regions)
     num_candidates = preset.candidates.num_candidates
     candidates, features, _ = _prepare(pipeline, train_set, num_candidates, note)
     dev = None
@@ -269,10 +324,12 @@ def train_run(
         dev_candidates, dev_features, _ = _prepare(pipeline, dev_set, num_candidates, note)
         dev = DevSet(dev_features, gold_rows(Task(dev_set.mentions, dev_candidates, kb), dev_set.gold), dev_candidates)
     run = Run(out, preset, kb.path.resolve(), kb.fingerprint.compatibility, pipeline.encoder_fingerprints(), {})
-    prior.to_file(out / PRIOR)
-    write_json(out / CAPTIONS, sorted({caption_key(mention.text) for mention in train_set.mentions}))
+    captions = sorted({caption_key(mention.text) for mention in train_set.mentions})
     rows = gold_rows(Task(train_set.mentions, candidates, kb), train_set.gold)
     results: dict[str, Any] = {}
+    if not resume:
+        with storage_errors(out):
+            (out / RUN).unlink(missing_ok=True)  # what it tells of is about to go
     for seed in preset.train.seeds:
         result = train(
             preset,
@@ -298,8 +355,32 @@ def train_run(
             "skipped": result.skipped,
             "mentions_per_s": round(result.mentions_per_s, 1),
         }
+        # Only now: `train` has refused a folder that holds another run, which stays as it was.
+        prior.to_file(out / PRIOR)
+        write_json(out / CAPTIONS, captions)
         write_json(out / RUN, describe(run, kb, data.resolve(), results))
     return Run.open(out)
+
+
+def _check_folder(out: Path, preset: Preset, resume: bool) -> None:
+    """Refuse, before the long work, a folder that cannot be written or that holds a run of other settings."""
+    check_target(out / RUN)
+    if not resume or not (out / RUN).is_file():
+        return
+    there, wanted = _flat(Run.open(out).preset), _flat(preset)
+    differing = [key for key in wanted if there[key] != wanted[key]]
+    if differing:
+        key = differing[0]
+        raise UsageError(
+            f"{out}: holds a run of other settings ({key}: {there[key]!r} there, {wanted[key]!r} now); "
+            "choose another --out, or start over with --restart"
+        )
+
+
+def _flat(preset: Preset) -> dict[str, Any]:
+    nested = to_dict(preset)
+    name = {"name": nested.pop("name")}
+    return name | {f"{section}.{key}": value for section, values in nested.items() for key, value in values.items()}
 
 
 def _prepare(

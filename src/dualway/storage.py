@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dualway.errors import DataError, StorageError
+from dualway.text import repair
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_STEM = 40  # characters of a name that its temporary name keeps: a long name stays within what file systems take
 
 
 @contextmanager
@@ -40,19 +42,23 @@ def atomic_path(path: Path) -> Generator[Path]:
     Raises:
         StorageError: Disk full, read-only folder, no permission.
     """
+    path = path.resolve() if path.is_symlink() else path
+    check_target(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:_STEM]}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
-        temporary = Path(name)
-        try:
+    temporary = Path(name)
+    try:
+        with _full_disk_errors(path):
             yield temporary
+        with storage_errors(path):
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,15 +72,45 @@ def atomic_folder(path: Path) -> Generator[Path]:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise StorageError(f"{path}: already exists; remove it or choose another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:_STEM]}.", suffix=".tmp", dir=path.parent))
+    try:
+        with _full_disk_errors(path):
             yield temporary
+        with storage_errors(path):
             temporary.chmod(0o777 & ~_umask())
             if path.exists():
                 path.rmdir()
             temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_errors(path: Path) -> Generator[None]:
+    """Turn a write that the disk did not take into a StorageError; another error of the caller's code stays its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL | {errno.EROFS}:
+            raise
+        with storage_errors(path):
+            raise
+
+
+def check_target(path: Path) -> None:
+    """Check before long work that a file can be written at `path` after it; nothing is left behind.
+
+    Raises:
+        StorageError: A folder or a device stands there, or the folder around it cannot be written to.
+    """
+    with storage_errors(path):
+        if path.exists() and not path.is_file():
+            raise StorageError(f"{path}: not an ordinary file; give the name of a file")
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
 def write_text(path: Path, text: str) -> None:
@@ -84,8 +120,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, readable by a person, whole or not at all."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """Write a JSON file, readable by a person, whole or not at all; lone surrogates become U+FFFD."""
+    write_text(path, repair(json.dumps(value, ensure_ascii=False, indent=1)) + "\n")
 
 
 def read_text(path: Path) -> str:

@@ -16,10 +16,15 @@ _PLAIN = str.maketrans(
     }
 )  # fmt: skip
 _SEPARATOR = re.compile(r"[^a-z0-9]+")
-_BRACKETS = re.compile(r"\s*[(（][^()（）]*[)）]")
+# Tried once a run of spaces, not once a space: a megabyte of spaces stays linear.
+_BRACKETS = re.compile(r"(?<!\s)\s*[(（][^()（）]*[)）]")
 _UNWRITABLE = re.compile("[\ud800-\udfff\x00]")
-# Control and format characters that carry no text: NUL and friends, byte order marks, bidirectional marks.
-_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Characters that carry no text: NUL and friends, soft hyphens, byte order and bidirectional marks, joiners, and the
+# selectors that only choose between a plain and a coloured emoji.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 @lru_cache(maxsize=65536)
@@ -29,11 +34,14 @@ def match_key(text: str) -> str:
     Compatibility forms are folded (NFKD), case, diacritics, apostrophes and invisible characters dropped, other
     punctuation turned into spaces. Letters, digits and vowel signs of every script are kept.
     """
-    if text.isascii():
-        return _SEPARATOR.sub(" ", text.lower().replace("'", "")).strip()
-    folded = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text)).casefold()
+    seen = _INVISIBLE.sub("", text)
+    if seen.isascii():
+        return _SEPARATOR.sub(" ", seen.lower().replace("'", "").replace("`", "")).strip()
+    # Folding case can make characters that decompose once more.
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", seen).casefold())
     plain = "".join(c for c in folded if not unicodedata.combining(c)).translate(_PLAIN).replace("'", "")
-    return " ".join("".join(c if _is_word(c) else " " for c in plain).split())
+    words = "".join(c if _is_word(c) else " " for c in plain).split()
+    return " ".join(word for word in words if any(map(str.isalnum, word)))  # a mark alone is no word
 
 
 def without_brackets(name: str) -> str:

@@ -1,4 +1,3 @@
-
 import pytest
 
 from dualway.schema import Entity, Picture, Representation

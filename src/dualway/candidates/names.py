@@ -88,10 +88,13 @@ class NameIndex:
         return _gather(self.score_all, surfaces, rows)
 
     def score_all(self, surfaces: Sequence[str]) -> FloatArray:
-        """Return the similarity of each surface to every entity (its best name), float32 [n, num_entities]."""
+        """Return the similarity of each surface to every entity (its best name), float32 [n, num_entities] in [0, 1].
+
+        Initials and acronyms can lift a sum above that of an exact match ("F. Foster", "U.S.A."): it is cut at 1.
+        """
         position = {surface: i for i, surface in enumerate(dict.fromkeys(surfaces))}
         dense = self._dense([mention_features(surface, self._weights) for surface in position])
-        return dense[[position[surface] for surface in surfaces]]
+        return np.minimum(dense, 1.0)[[position[surface] for surface in surfaces]]
 
     def caption_score(self, mentions: Sequence[Mention], rows: IntArray) -> FloatArray:
         """Return how many words of the caption stand in the names of entities rows[i], times their weight, [n, k]."""

@@ -21,7 +21,7 @@ class MentionPrior:
     """Counts of surface -> entity, looked up by the folded surface.
 
     Args:
-        counts: `counts[match_key(surface)][entity_id]`, as kept by `to_file`.
+        counts: `counts[folded surface][entity_id]`, as kept by `to_file`.
     """
 
     def __init__(self, counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
@@ -29,12 +29,12 @@ class MentionPrior:
 
     @classmethod
     def build(cls, mentions: Sequence[Mention], gold: Mapping[str, str | None]) -> MentionPrior:
-        """Count the links of training mentions; NIL mentions count as an unseen meaning."""
+        """Count the links of training mentions; NIL mentions are passed over."""
         counts: dict[str, Counter[str]] = {}
         for mention in mentions:
             entity_id = gold.get(mention.id)
             if entity_id is not None:
-                counts.setdefault(match_key(mention.surface), Counter())[entity_id] += 1
+                counts.setdefault(_key(mention.surface), Counter())[entity_id] += 1
         return cls(counts)
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class MentionPrior:
 
     def probabilities(self, surface: str) -> dict[str, float]:
         """Return P(entity | surface) of the entities seen with this surface; they sum to less than 1."""
-        counts = self._counts.get(match_key(surface), {})
+        counts = self._counts.get(_key(surface), {})
         total = sum(counts.values()) + _SMOOTHING
         return {entity_id: count / total for entity_id, count in counts.items()}
 
@@ -65,6 +65,11 @@ class MentionPrior:
             if not isinstance(entities, dict) or not all(isinstance(n, int) and n > 0 for n in entities.values()):
                 raise DataError(f"not a prior file: {surface!r} has no {{entity id: count}}", path=path)
         return cls(counts)
+
+
+def _key(surface: str) -> str:
+    """Return the folded surface; a surface of nothing but punctuation or emoji stands for itself."""
+    return match_key(surface) or surface.strip()
 
 
 class PriorSource:

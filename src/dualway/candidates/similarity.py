@@ -2,9 +2,12 @@
 
 A mention's vector and a name's vector are built so that their inner product is
 
-    (0.9 trigram cosine + 0.4 word cosine + 0.7 coverage + 0.3 last word + 0.1 first word + 0.2 initials) / 2.4
+    (0.9 trigram cosine + 0.4 word cosine + 0.7 coverage + 0.3 last word + 0.1 first word
+     + 0.2 initials + 1.6 acronym) / 2.4
 
-and 1 for a name spelt as the mention is. Coverage is the share of the mention's letters whose word stands in the
+and 1 for a name spelt as the mention is. Initials are the share of the mention's words that are the initial of a
+word in the name or have theirs as a word in it; acronym is 1 when a mention in capitals ("FBI") spells the first
+letters of the name's words. Coverage is the share of the mention's letters whose word stands in the
 name, so that "Foster" is fully covered by "Jodie Foster". Nothing in it depends on what else the knowledge base
 holds (no inverse document frequency): adding or removing entities never changes a score.
 

@@ -46,14 +46,20 @@ def _pairs(found: CandidateLists, i: int) -> list[tuple[int, float]]:
 
 
 def _merge(lists: list[list[tuple[int, float]]], k: int) -> list[tuple[int, float]]:
-    known = {row for row, _ in lists[0][:k]}
-    extra: dict[int, float] = {}
-    for later in lists[1:]:
-        for row, score in later:
-            if row not in known:
-                extra.setdefault(row, score)
-    added = list(extra.items())[:k]
-    return lists[0][: k - len(added)] + added
+    """Join the lists: what a later source proposes always stays, at its place in the first list or at the end."""
+    proposed: dict[int, float] = {}
+    for row, score in (pair for later in lists[1:] for pair in later):
+        if len(proposed) < k:
+            proposed.setdefault(row, score)
+    room = k - len(proposed)
+    merged: list[tuple[int, float]] = []
+    for row, score in lists[0]:
+        if proposed.pop(row, None) is not None:
+            merged.append((row, score))
+        elif room:
+            merged.append((row, score))
+            room -= 1
+    return merged + list(proposed.items())
 
 
 def make_source(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 
 from dualway import __version__
 from dualway.cli import data, demo, evaluate, kb, link, train
-from dualway.errors import DualwayError
+from dualway.cli.output import printable
+from dualway.errors import DualwayError, StorageError
 
 app = typer.Typer(
     name="dualway",
@@ -44,17 +47,39 @@ def _root(
 
 def main() -> None:
     """Run the command line: a mistake of the user's ends in one clear line and an exit code, never a traceback."""
+    _never_fail_on_characters()
     try:
         app()
     except DualwayError as error:
-        print(f"dualway: {error}", file=sys.stderr)
+        _say(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("dualway: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer has made 130 of a KeyboardInterrupt that came while a command ran.
+        code = 130 if isinstance(stop, KeyboardInterrupt) else stop.code
+        if code == 130:
+            _say("interrupted")
+        sys.exit(code)
+    except OSError as error:
+        if error.filename is None:
+            _report_fault()
+        _say(f"{error.filename}: {error.strerror}")
+        sys.exit(StorageError.exit_code)
     except Exception:
-        traceback.print_exc()
-        print("dualway: this is a fault of dualway, please report it with the lines above", file=sys.stderr)
-        sys.exit(1)
+        _report_fault()
+
+
+def _never_fail_on_characters() -> None:
+    """Let a terminal that lacks a character show its code: a name in another script is no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(what: object) -> None:
+    print(f"dualway: {printable(str(what))}", file=sys.stderr)
+
+
+def _report_fault() -> NoReturn:
+    traceback.print_exc()
+    _say("this is a fault of dualway, please report it with the lines above")
+    sys.exit(1)

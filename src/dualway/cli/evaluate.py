@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,26 +27,33 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="With commas: top100, top100-gold, full-kb (or top16, ..).")] = "top100",
     retriever: Annotated[str | None, typer.Option(help="names, names+prior or fuzzy; by default the run's.")] = None,
     baseline: Annotated[str | None, typer.Option(help="Row that the others are compared with.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
+    ] = None,
     predictions: Annotated[Path | None, typer.Option(help="JSONL file for the ranking of every mention.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.", min=0)] = 0,
     json: Annotated[Path | None, typer.Option(help="JSON file for the whole report; - for stdout.")] = None,
     quiet: QuietFlag = False,
 ) -> None:
     """Evaluate a run (or the untrained linker) on a data set; choose on dev, report test once."""
-    from dualway.errors import UsageError
     from dualway.evaluation import EvaluationData, EvaluationOptions, format_report, parse_protocols
     from dualway.evaluation import evaluate as run_evaluation
     from dualway.run import note_failures
+    from dualway.storage import write_json
 
     output = Output(json=str(json) == "-", quiet=quiet)
     protocols = parse_protocols(protocol)
-    if run is None and kb is None:
-        raise UsageError("give --run RUN (a trained model) or --kb KB (the untrained linker)")
-    dataset = _open_data(data, split)
+    report_path = None if json is None or str(json) == "-" else json
+    _check_call(run, kb, report_path, predictions)
+    dataset = _open_data(data, split, output)
     with output.progress("texts encoded") as encoding:
-        subject = _Subject.open(run, kb, data, retriever, encoding.update, output)
+        subject = _Subject.open(
+            run, kb, data, retriever=retriever, regions=regions, meter=encoding.update, output=output
+        )
         num = max((p.num_candidates or 0 for p in protocols), default=0)
-        candidates, features, failures = subject.pipeline.prepare(dataset, max(num, 100))
+        # More than there are entities would only be padding, and memory.
+        num = max(min(num, len(subject.kb)), 100)
+        candidates, features, failures = subject.pipeline.prepare(dataset, num)
     note_failures(failures, output.note)
     with output.progress("mentions scored") as meter:
         report = run_evaluation(
@@ -66,7 +74,9 @@ def evaluate(
         "encoders": subject.pipeline.encoder_fingerprints(),
         "preset": subject.preset_dict(),
     }
-    _write(record, json, output)
+    output.result(record)
+    if report_path is not None:
+        write_json(report_path, record)
     output.show(format_report(report))
 
 
@@ -80,7 +90,15 @@ class _Subject:
 
     @classmethod
     def open(
-        cls, run: Path | None, kb: Path | None, data: Path, retriever: str | None, meter: Any, output: Output
+        cls,
+        run: Path | None,
+        kb: Path | None,
+        data: Path,
+        *,
+        retriever: str | None,
+        regions: Path | None,
+        meter: Any,
+        output: Output,
     ) -> _Subject:
         from dualway.config import UNTRAINED, override
         from dualway.kb.store import KnowledgeBase
@@ -98,7 +116,7 @@ class _Subject:
         opened = opened_run.open_kb(kb)
         preset = override(opened_run.preset, overrides)
         prior = opened_run.prior()
-        subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter))
+        subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter, regions=regions))
         subject.pipeline.check_encoders(opened_run.encoders)
         subject.run, subject.captions = opened_run, opened_run.captions()
         return subject
@@ -114,7 +132,7 @@ class _Subject:
         rows.append(system_class("from_kb")(names))
         if self.run is not None:
             model, run = system_class("dwe_plus"), self.run
-            rows.append([model(run.preset, run.seed_folder(s), seed=s) for s in run.preset.train.seeds])
+            rows.append([model(run.preset, run.trained_folder(s), seed=s) for s in run.preset.train.seeds])
         return rows
 
     def preset_dict(self) -> dict[str, Any]:
@@ -124,31 +142,47 @@ class _Subject:
         return to_dict(self.preset)
 
 
-def _open_data(data: Path, split: str | None) -> Dataset:
-    from dualway.datasets import open_dataset
+def _check_call(run: Path | None, kb: Path | None, report: Path | None, predictions: Path | None) -> None:
+    """Tell before the long work what would spoil it at its end."""
+    from dualway.errors import UsageError
+    from dualway.storage import check_target
 
-    return open_dataset(data, split if data.is_file() else split or "dev")
+    if run is None and kb is None:
+        raise UsageError("give --run RUN (a trained model) or --kb KB (the untrained linker)")
+    if report is not None and predictions is not None and report.resolve() == predictions.resolve():
+        raise UsageError(f"--json and --predictions both name {report}; give two files")
+    for target in filter(None, (report, predictions)):
+        check_target(target)
+
+
+def _open_data(data: Path, split: str | None, output: Output) -> Dataset:
+    from dualway.datasets import open_dataset
+    from dualway.datasets.base import is_folder
+    from dualway.errors import DataError
+
+    if is_folder(data):
+        dataset = open_dataset(data, split or "dev")
+    else:
+        # `isfile` because it is False, not an error, for a name that no file system takes.
+        dataset = open_dataset(data, split if os.path.isfile(data) else None)  # noqa: PTH113
+    for line in dataset.report.remarks():
+        output.note(line)
+    for mention in dataset.mentions:
+        if mention.id not in dataset.gold:
+            problem = 'no "entity_id"; give the entity, or null for NIL (or use `dualway link` where it is not known)'
+            raise DataError(problem, path=dataset.report.path, id=mention.id)
+    return dataset
 
 
 def _count_training_links(data: Path, output: Output) -> tuple[MentionPrior, frozenset[str]]:
     """Count the train split beside the evaluated one, when there is one: the prior of an untrained linker."""
     from dualway.candidates.prior import MentionPrior
     from dualway.datasets import list_splits, open_dataset
+    from dualway.datasets.base import is_folder
     from dualway.evaluation import caption_key
 
-    if not data.is_dir() or "train" not in list_splits(data):
+    if not is_folder(data) or "train" not in list_splits(data):
         output.note("no train split beside the data, so there is no prior row")
         return MentionPrior(), frozenset()
     train = open_dataset(data, "train")
     return MentionPrior.build(train.mentions, train.gold), frozenset(caption_key(m.text) for m in train.mentions)
-
-
-def _write(record: dict[str, Any], path: Path | None, output: Output) -> None:
-    from dualway.storage import write_json
-
-    if path is None:
-        return
-    if str(path) == "-":
-        output.result(record)
-    else:
-        write_json(path, record)

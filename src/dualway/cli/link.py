@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dualway.cli.output import JsonFlag, Output, QuietFlag
+from dualway.text import repair
 
 if TYPE_CHECKING:
     from dualway.linker import Linker
     from dualway.schema import Link
+
+NO_PICTURES = "this model does not read pictures, so the picture plays no part; train with --set encoders.image=MODEL"
 
 
 def link(
@@ -28,37 +32,54 @@ def link(
         int | None, typer.Option("-k", help="Candidates a mention; 100 in files, 5 on the terminal.", min=1)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Which of the run's models; the first by default.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Link a mention of a caption, or a file of mentions; a killed job goes on when the same command is given again."""
-    from dualway.errors import UsageError
-
     output = Output(json=json, quiet=quiet)
-    if (text is None) == (in_ is None):
-        raise UsageError("give either --text CAPTION or --in FILE")
-    if run is None and kb is None:
-        raise UsageError("give --run RUN (a trained model) or --kb KB (untrained)")
+    _refuse(
+        {
+            "give either --text CAPTION or --in FILE": (text is None) == (in_ is None),
+            "give --run RUN (a trained model) or --kb KB (untrained)": run is None and kb is None,
+            "--in needs --out FILE for the links": in_ is not None and out is None,
+            "--mention goes with --text; in a file every line names its own": in_ is not None and mention is not None,
+            "--image goes with --text; in a file every line names its own": in_ is not None and image is not None,
+            "--out goes with --in; a caption's links are printed (add --json)": text is not None and out is not None,
+            "--regions goes with --run; the untrained linker reads no pictures": regions is not None and run is None,
+            "--seed chooses among the models of a run; give --run RUN": seed is not None and run is None,
+        }
+    )
     if in_ is not None:
-        if out is None:
-            raise UsageError("--in needs --out FILE for the links")
-        _link_file(_load(run, kb, seed, output), in_, out, 100 if k is None else k, output)
+        _link_file(lambda: _load(run, kb, seed, regions, output), in_, out or Path(), k or 100, output)
         return
-    _check_mention(text or "", mention)
-    linker = _load(run, kb, seed, output)
-    links = _link_text(linker, text or "", mention, image, 100 if k is None and json else k or 5)
+    caption, surface = repair(text or ""), None if mention is None else repair(mention)
+    _check_mention(caption, surface)
+    linker = _load(run, kb, seed, regions, output)
+    if image is not None and not linker.reads_pictures:
+        output.note(NO_PICTURES)
+    links = _link_text(linker, caption, surface, image, k or (100 if json else 5))
     output.result({"links": [_record(link) for link in links]})
     output.show("\n".join(_describe(link) for link in links) or "no mention found in the caption")
 
 
-def _load(run: Path | None, kb: Path | None, seed: int | None, output: Output) -> Linker:
+def _refuse(mistakes: dict[str, bool]) -> None:
+    from dualway.errors import UsageError
+
+    for remedy, made in mistakes.items():
+        if made:
+            raise UsageError(remedy)
+
+
+def _load(run: Path | None, kb: Path | None, seed: int | None, regions: Path | None, output: Output) -> Linker:
     from dualway.linker import Linker
 
-    meter = output.progress("texts encoded")
-    with meter as encoding:
+    with output.progress("texts encoded") as encoding:
         if run is not None:
-            return Linker.load(run, kb=kb, seed=seed, note=output.note, meter=encoding.update)
-        return Linker.from_kb(kb or Path())
+            return Linker.load(run, kb=kb, seed=seed, regions=regions, note=output.note, meter=encoding.update)
+        return Linker.from_kb(kb or Path(), meter=encoding.update)
 
 
 def _check_mention(text: str, mention: str | None) -> None:
@@ -82,11 +103,16 @@ def _link_text(linker: Linker, text: str, mention: str | None, image: Path | Non
     return linker.link([Mention(text, mention, "0", start, start + len(mention), image=picture)], k)
 
 
-def _link_file(linker: Linker, source: Path, target: Path, k: int, output: Output) -> None:
+def _link_file(load: Callable[[], Linker], source: Path, target: Path, k: int, output: Output) -> None:
+    from dualway.datasets import open_dataset
     from dualway.linking.batch import link_file
+    from dualway.storage import check_target
 
+    check_target(target)
+    dataset = open_dataset(source)  # a broken line is told before anything is loaded
+    linker = load()
     with output.progress("mentions linked") as meter:
-        summary = link_file(linker, source, target, k=k, note=output.note, progress=meter.update)
+        summary = link_file(linker, source, target, k=k, note=output.note, progress=meter.update, dataset=dataset)
     output.result(summary)
     output.show(
         f"{target}: {summary['mentions']:,} links, {summary['nil']:,} without an entity, "
@@ -102,10 +128,15 @@ def _record(link: Link) -> dict[str, Any]:
 
 def _describe(link: Link) -> str:
     mention = link.mention
-    lines = [f"{mention.surface}  ({mention.text})"]
+    lines = [f"{_short(mention.surface, 60)}  ({_short(mention.text, 200)})"]
     for place, candidate in enumerate(link.candidates, start=1):
         evidence = "  ".join(f"{name} {value:.2f}" for name, value in candidate.evidence.items())
         lines.append(f"  {place:2}. {candidate.score:6.3f}  {candidate.entity_id:<10} {candidate.name:<40} {evidence}")
     if not link.candidates:
         lines.append("  nothing in the knowledge base has a name like this")
     return "\n".join(lines)
+
+
+def _short(text: str, width: int) -> str:
+    line = " ".join(text[: 2 * width].split())
+    return line if len(line) <= width else line[: width - 1] + "…"

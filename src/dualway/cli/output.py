@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+import re
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 
+from dualway.errors import StorageError
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for machines.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")]
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended
 
 
 class Output:
@@ -29,17 +37,18 @@ class Output:
     def note(self, text: str) -> None:
         """Print a remark for people on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def show(self, text: str) -> None:
         """Print a result for people on stdout; nothing under --json."""
         if not self.json:
-            print(text, flush=True)
+            _print(printable(text))
 
     def result(self, value: dict[str, Any]) -> None:
         """Print the machine's form of the result on stdout; nothing without --json."""
         if self.json:
-            print(jsonlib.dumps(value, ensure_ascii=False), flush=True)
+            unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+            _print(jsonlib.dumps(value, ensure_ascii=not unicode))
 
     @contextmanager
     def progress(self, label: str, total: int | None = None) -> Generator[Progress]:
@@ -49,6 +58,28 @@ class Output:
             yield meter
         finally:
             meter.close()
+
+
+def printable(text: str) -> str:
+    """Replace control characters: a caption or a name must not drive the terminal."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def _print(text: str) -> None:
+    """Print to stdout.
+
+    Raises:
+        StorageError: It cannot be written.
+        typer.Exit: Its reader has gone, as `head` does: nobody is left to be told.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with suppress(OSError, ValueError):  # what is left in the buffer must not fail again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(_BROKEN_PIPE) from error
+        raise StorageError(f"standard output: cannot be written ({error.strerror}); free space or redirect") from error
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,15 +26,21 @@ def train(
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, with commas: 0,1,2.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start over instead of going on.")] = False,
+    regions: Annotated[
+        Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write tensorboard events.")] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Train a model; a killed training goes on where it was when the same command is given again."""
+    from dualway.errors import UsageError
     from dualway.kb.store import KnowledgeBase
     from dualway.run import train_run
 
     output = Output(json=json, quiet=quiet)
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise UsageError("--tensorboard: tensorboard is not installed: pip install 'dualway[tensorboard]'")
     chosen = _settings(preset, config, set_ or [], seeds)
     with KnowledgeBase.open(kb) as opened, output.progress("texts encoded") as encoding:
         steps = _Steps(output)
@@ -47,6 +54,7 @@ def train(
                 note=output.note,
                 meter=encoding.update,
                 on_step=steps.update,
+                regions=regions,
                 tensorboard=tensorboard,
             )
         finally:

@@ -15,6 +15,7 @@ from dualway.storage import read_json, read_text
 
 _EXAMPLES = 3
 _EXAMPLE_WIDTH = 120
+_REMARKS = 20
 
 # Tells whether a sample, named by its id, belongs to the split that is read.
 Keep = Callable[[str], bool]
@@ -65,6 +66,16 @@ class ReadReport:
     def note(self, reason: str, id: str, text: str = "") -> None:
         """Count something that was kept as it is, and that the user should know."""
         self.notes.setdefault(reason, Tally()).add(id, text)
+
+    def remarks(self) -> list[str]:
+        """Return a line for each thing that was dropped, repaired or noted: how often, why, and the first place."""
+        lines = [
+            f"{self.path}: {tally.count:,} {what}: {reason} (first: {tally.examples[0][0][:_EXAMPLE_WIDTH]})"
+            for what, tallies in (("dropped", self.dropped), ("repaired", self.repaired), ("noted", self.notes))
+            for reason, tally in tallies.items()
+        ]
+        more = f"{self.path}: {len(lines) - _REMARKS} more remarks; `dualway data check` prints them"
+        return lines if len(lines) <= _REMARKS else [*lines[:_REMARKS], more]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON."""

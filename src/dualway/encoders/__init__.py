@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualway.errors import ModelError
+from dualway.errors import DataError, ModelError
 from dualway.storage import read_json
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: Neither a directory nor to be had from the hub.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown user
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder}: no config.json in it; give the directory of a transformers model")
@@ -84,7 +85,10 @@ def _minilm_folder() -> Path:
 
 
 def _model_type(folder: Path) -> str:
-    config = read_json(folder / "config.json")
+    try:
+        config = read_json(folder / "config.json")
+    except DataError as error:
+        raise ModelError(f"{error}; restore the model's directory") from error
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 

@@ -6,14 +6,13 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 
 from dualway.protocols import TextEncoder
 from dualway.schema import FloatArray
-from dualway.storage import storage_errors
 
 _CHUNK = 1024  # texts between commits: what a killed run loses at most
 _QUERY = 500  # keys a query, below SQLite's limit on variables
@@ -45,7 +44,7 @@ class VectorCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the known vectors among `keys`."""
-        if self._path is None or not self._path.exists():
+        if self._path is None or not os.path.exists(self._path):  # noqa: PTH110 - False where Path.exists raises
             return {}
         found: dict[bytes, FloatArray] = {}
         try:
@@ -58,7 +57,7 @@ class VectorCache:
                     ):
                         if len(blob) == 4 * self._dim:
                             found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, OSError):
             return {}  # a damaged cache is only a slower run; `put` replaces it
         return found
 
@@ -72,18 +71,22 @@ class VectorCache:
                 with closing(self._connect()) as connection, connection:
                     connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
                 return
-            except sqlite3.OperationalError:
+            except (sqlite3.OperationalError, OSError):
                 return  # full, read-only or locked for too long: the vectors are in memory all the same
             except sqlite3.DatabaseError:
                 if attempt == 0:
-                    self._path.unlink(missing_ok=True)  # damaged: start afresh
+                    with suppress(OSError):
+                        self._path.unlink(missing_ok=True)  # damaged: start afresh
 
     def _connect(self) -> sqlite3.Connection:
         assert self._path is not None
-        with storage_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=60)
-        connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        try:
+            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from dualway.encoders.sentence import length_batches
 from dualway.encoders.weights import fingerprint_folder, load_pretrained
 from dualway.schema import FloatArray
+from dualway.text import repair
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +58,7 @@ class ClipEncoder:
         import torch
 
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        cut = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        cut = [repair(text[: self.max_tokens * _CHARACTERS_PER_TOKEN]) for text in texts]
         ids: list[list[int]] = (
             self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
         )

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from dualway.encoders.weights import check_sha256, fingerprint_folder, load_pretrained
-from dualway.errors import ModelError
+from dualway.errors import DataError, ModelError
 from dualway.schema import FloatArray
 from dualway.storage import read_json
+from dualway.text import repair
 
 _KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
 _BATCH_TOKENS = 4096  # tokens a batch, padding included: long texts go in small batches
@@ -39,10 +40,16 @@ class SentenceEncoder:
         self.folder = folder
         if sha256 is not None:
             check_sha256(folder / "model.safetensors", sha256)
-        self._pooling, self._normalise = _read_layout(folder)
+        try:
+            self._pooling, self._normalise = _read_layout(folder)
+            limit = _read_limit(folder)
+        except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{folder}: damaged layout ({error}); restore the model's directory") from error
         self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
         self._model: Any = load_pretrained(AutoModel, folder).eval()
-        self.max_tokens = _max_tokens(folder, self._model)
+        # A tokenizer knows of positions that a model keeps for itself (RoBERTa: 512 of 514).
+        limit = limit or int(self._tokenizer.model_max_length)
+        self.max_tokens = min(limit, int(getattr(self._model.config, "max_position_embeddings", 512)))
         # Hash of weights, tokenizer, configuration, pooling and truncation.
         self.fingerprint = fingerprint_folder(folder, "sentence", self._pooling, self._normalise, self.max_tokens)
 
@@ -76,7 +83,7 @@ class SentenceEncoder:
         """Encode texts of like length together; (positions, states [b, t, dim], mask [b, t]) for each batch."""
         import torch
 
-        cut = [text[: self.max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
+        cut = [repair(text[: self.max_tokens * _CHARACTERS_PER_TOKEN]) for text in texts]
         ids: list[list[int]] = (
             self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
         )
@@ -128,9 +135,7 @@ def _read_layout(folder: Path) -> tuple[str, bool]:
     return "cls" if chosen == ["pooling_mode_cls_token"] else "mean", "Normalize" in modules
 
 
-def _max_tokens(folder: Path, model: Any) -> int:
-    limit = int(getattr(model.config, "max_position_embeddings", 512))
+def _read_limit(folder: Path) -> int:
+    """Return the number of tokens at which the directory says texts are cut; 0 when it says nothing."""
     settings = folder / "sentence_bert_config.json"
-    if settings.is_file():
-        return min(limit, int(read_json(settings).get("max_seq_length") or limit))
-    return limit
+    return int(read_json(settings).get("max_seq_length") or 0) if settings.is_file() else 0

@@ -47,7 +47,7 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
 
     logging.disable_progress_bar()  # progress is the command line's business
     settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    if hasattr(kind, "config_class"):
+    if kind.__name__ == "AutoModel":
         settings["use_safetensors"] = True
     try:
         return kind.from_pretrained(folder, **settings)

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dualway.datasets import open_dataset
+from dualway.datasets.base import Dataset
+from dualway.errors import UsageError
 from dualway.schema import Link
-from dualway.storage import storage_errors
+from dualway.storage import check_target, storage_errors
 from dualway.text import repair
 
 if TYPE_CHECKING:
     from dualway.linker import Linker
 
 _CHUNK = 256
+_BROKEN = object()
 
 
 def link_record(link: Link) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def link_file(
     k: int = 100,
     note: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
+    dataset: Dataset | None = None,
 ) -> dict[str, Any]:
     """Link every mention of `source` into `target` (links.jsonl), in the order of the input.
 
@@ -65,6 +69,7 @@ def link_file(
         k: Candidates kept a mention.
         note: Told what the user should know.
         progress: Called with (mentions linked, mentions in all).
+        dataset: What `source` holds, when it is read already.
 
     Returns:
         Counts: mentions, nil (no candidate), resumed (taken from an interrupted job).
@@ -72,11 +77,17 @@ def link_file(
     Raises:
         DataError: A broken line; names file and line. Nothing is linked then.
         StorageError: The target cannot be written.
+        UsageError: `target` is `source`.
     """
-    dataset = open_dataset(source)
-    for reason, tally in dataset.report.dropped.items():
-        note(f"{source}: {tally.count:,} records left out: {reason}")
-    job = _Job(target, _origin(linker, source, k))
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{target}: is the input; write the links to another file")
+    check_target(target)
+    dataset = dataset or open_dataset(source)
+    for line in dataset.report.remarks():
+        note(line)
+    if not linker.reads_pictures and any(mention.image for mention in dataset.mentions):
+        note("this model does not read pictures: they play no part")
+    job = _Job(target, _origin(linker, dataset, k))
     done, nil = job.resume()
     resumed = done
     while done < len(dataset):
@@ -110,10 +121,11 @@ class _Job:
             done = nil = size = 0
             with self._lines.open("rb") as file:
                 for line in file:
-                    if not line.endswith(b"\n"):
+                    entity_id = _entity_id(line)
+                    if entity_id is _BROKEN:
                         break  # cut off by the kill
                     done, size = done + 1, size + len(line)
-                    nil += json.loads(line)["entity_id"] is None
+                    nil += entity_id is None
             os.truncate(self._lines, size)
             return done, nil
 
@@ -132,7 +144,16 @@ class _Job:
             self._made_by.unlink(missing_ok=True)
 
 
-def _origin(linker: Linker, source: Path, k: int) -> str:
-    with source.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    return json.dumps([content, linker.kb.fingerprint.content, linker.ranker.fingerprint, k])
+def _entity_id(line: bytes) -> Any:
+    """Return the entity of a whole line, _BROKEN of any other."""
+    try:
+        return json.loads(line)["entity_id"] if line.endswith(b"\n") else _BROKEN
+    except (ValueError, KeyError, TypeError):
+        return _BROKEN
+
+
+def _origin(linker: Linker, dataset: Dataset, k: int) -> str:
+    digest = hashlib.sha256(str(dataset.root.resolve()).encode("utf-8", "surrogatepass"))
+    for mention in dataset.mentions:
+        digest.update(repr(mention).encode("utf-8", "surrogatepass"))
+    return json.dumps([digest.hexdigest(), linker.kb.fingerprint.content, linker.ranker.fingerprint, k])

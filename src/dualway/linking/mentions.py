@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from dualway.candidates.similarity import name_key
 from dualway.text import match_key
 
-_WORD = re.compile(r"[\w'’.\-]*\w[\w'’]*\.?(?<![,;:!?])", re.UNICODE)
 _MAX_WORDS = 8  # longer names are matched by their first eight words
 _SHORT = 3  # a last name shorter than this ("Ng") is only found as part of a full name
 # Capitalised words that open sentences or name dates; they are last names too, but seldom mean one in a caption.
@@ -19,6 +20,10 @@ _NO_NAME = frozenset(
     | {"november", "december", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
     | {"circa", "photo", "portrait", "president", "king", "queen", "prince", "princess", "left", "right", "after"}
 )
+
+
+# Full stops that belong to the word before them, beside those of initials ("J.", "J.F.K.").
+_ABBREVIATIONS = frozenset({"jr", "sr", "dr", "mr", "mrs", "ms", "prof", "st"})
 
 
 class _Token(NamedTuple):
@@ -51,13 +56,13 @@ class MentionFinder:
         A single word counts when it is capitalised (or its script has no case) and is a whole name, or the first or
         last word of one. Neighbouring single words are one mention: "Wayne Gretzky" of a KB that has other Gretzkys.
         """
-        tokens = [_token(caption, match) for match in _WORD.finditer(caption)]
+        tokens = [_token(match) for match in _word_pattern().finditer(caption)]
         spans: list[tuple[int, int]] = []
         i = 0
         while i < len(tokens):
             length = self._full_name(tokens, i) or self._partial_name(caption, tokens, i)
             if length:
-                spans.append((tokens[i].start, _trim(caption, tokens[i].start, tokens[i + length - 1].end)))
+                spans.append((tokens[i].start, tokens[i + length - 1].end))
             i += max(length, 1)
         return spans
 
@@ -66,7 +71,7 @@ class MentionFinder:
             return 0
         for length in range(min(_MAX_WORDS, len(tokens) - i), 0, -1):
             key = " ".join(token.key for token in tokens[i : i + length] if token.key)
-            if key in self._names and (length > 1 or key not in _NO_NAME):
+            if key in self._names and tokens[i + length - 1].key and (length > 1 or key not in _NO_NAME):
                 return length
         return 0
 
@@ -81,16 +86,25 @@ class MentionFinder:
         return length
 
 
-def _token(caption: str, match: re.Match[str]) -> _Token:
+@cache
+def _word_pattern() -> re.Pattern[str]:
+    """Words: letters, digits and marks, joined by single apostrophes, hyphens or full stops; perhaps a full stop."""
+    marks = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c).startswith("M"))
+    word = rf"[\w{marks}\u200c\u200d]+"
+    return re.compile(rf"{word}(?:['’.\-]{word})*\.?")
+
+
+def _token(match: re.Match[str]) -> _Token:
     word = match.group()
-    bare = re.sub(r"['’]s$", "", word)
-    letter = next((c for c in bare if c.isalpha()), "")
+    if word.endswith(".") and not _is_abbreviation(word[:-1]):
+        word = word[:-1]
+    word = re.sub(r"['’]s$", "", word)
+    letter = next((c for c in word if c.isalpha()), "")
     capital = bool(letter) and (letter.isupper() or letter.lower() == letter.upper())
-    return _Token(match.start(), match.start() + len(bare), match_key(bare), capital)
+    return _Token(match.start(), match.start() + len(word), match_key(word), capital)
 
 
-def _trim(caption: str, start: int, end: int) -> int:
-    """Leave out a full stop that ends the sentence, keep the one of "Jr." or of an initial."""
-    if caption[start:end].endswith(".") and (end == len(caption) or caption[end:].isspace()):
-        return end - 1
-    return end
+def _is_abbreviation(word: str) -> bool:
+    """Tell whether a full stop behind `word` is its own: "Jr.", or the last of initials, rather than the sentence's."""
+    last = word.rsplit(".", 1)[-1].rsplit("-", 1)[-1]
+    return len(last) == 1 or word.lower() in _ABBREVIATIONS
