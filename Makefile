@@ -14,6 +14,7 @@ WORKERS ?= 2
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: install demo test check wheel acceptance clean
 

@@ -94,6 +94,7 @@ class TrainConfig:
     batch_size: int = 64
     epochs: int = 300
     learning_rate: float = 5e-5
+    encoder_learning_rate: float = 1e-5  # of a text encoder that is trained too (ours: the paper's is frozen)
     weight_decay: float = 1e-3
     warmup_steps: int = 0
     linear_decay: bool = False
@@ -174,6 +175,7 @@ _LIMITS: dict[str, tuple[float, float, str]] = {
     "train.batch_size": (1, math.inf, ""),
     "train.epochs": (0, math.inf, ""),
     "train.learning_rate": (0, math.inf, "<"),
+    "train.encoder_learning_rate": (0, math.inf, "<"),
     "train.weight_decay": (0, math.inf, ""),
     "train.warmup_steps": (0, math.inf, ""),
     "train.clip_norm": (0, math.inf, "<"),
@@ -197,6 +199,10 @@ def _check_numbers(preset: Preset) -> None:
         raise UsageError(f"{preset.name}: model.dropout is {model.dropout}; it must be at least 0 and below 1")
     if model.dim % model.heads:
         raise UsageError(f"{preset.name}: model.dim = {model.dim} is no multiple of model.heads = {model.heads}")
+    if preset.encoders.trainable and model.text_keys == "tokens":
+        raise UsageError(
+            f"{preset.name}: encoders.trainable=true reads the caption as one vector; use model.text_keys=pooled"
+        )
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"{preset.name}: train.seeds is {list(seeds)}; give different whole numbers of at least 0")
 

@@ -88,9 +88,9 @@ class Linker:
         opened = _open(kb)
         if text_encoder is None:
             names = NameIndex(opened.ids, opened.names, opened.aliases)
-            return cls(opened, names, _UntrainedRanker(names, None))
+            return cls(opened, names, _UntrainedRanker(FromKb(names, None)))
         pipeline = Pipeline(replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder)), opened, meter=meter)
-        return cls(opened, pipeline.source, _UntrainedRanker(pipeline.names, pipeline))
+        return cls(opened, pipeline.source, _UntrainedRanker(pipeline.untrained()))
 
     @classmethod
     def load(
@@ -210,20 +210,16 @@ class _UntrainedRanker:
 
     reads_pictures = False
 
-    def __init__(self, names: NameIndex, pipeline: Pipeline | None) -> None:
-        self._system = FromKb(names)
-        self._pipeline = pipeline
-        self.fingerprint = f"from_kb-{__version__}-{pipeline.text.fingerprint if pipeline else 'names'}"
+    def __init__(self, system: FromKb) -> None:
+        self._system = system
+        encoder = "names" if system.vectors is None else system.vectors.extractor.text.fingerprint
+        self.fingerprint = f"from_kb-{__version__}-{encoder}"
 
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
         """Return name, caption and text similarities and their weighted sum; pictures play no part."""
-        features = None
-        if self._pipeline is not None:
-            entities = self._pipeline.entities_of(candidates.rows)
-            features, _ = self._pipeline.extractor.extract(mentions, image_path, entities)
-        evidence = self._system.evidence(mentions, candidates.rows, features)
+        evidence = self._system.evidence(mentions, candidates.rows)
         parts = evidence._asdict()
-        if features is None:
+        if self._system.vectors is None:
             del parts["text"]
         return Ranking(evidence.total(), parts)
 
@@ -240,7 +236,7 @@ class _TrainedRanker:
         folder = run.trained_folder(seeds[0] if seed is None else seed)
         self._system = DwePlusSystem(run.preset, folder)
         self._scorer = self._system.scorer(pipeline.entities)
-        self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names), note
+        self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names, None), note
         self.reads_pictures = pipeline.extractor.image is not None
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
 
@@ -255,7 +251,7 @@ class _TrainedRanker:
         scores = np.zeros(candidates.rows.shape, dtype=np.float32)
         for i, line in enumerate(self._scorer.iter_scores(encoded.g, candidates)):
             scores[i, : len(line)] = line
-        evidence = self._names.evidence(mentions, candidates.rows, None)
+        evidence = self._names.evidence(mentions, candidates.rows)
         parts = {"model": scores, "name": evidence.name, "caption": evidence.caption}
         regions = [_attended(report, i, a) for i, a in zip(features.picture.tolist(), encoded.attention, strict=True)]
         return Ranking(scores, parts, regions)

@@ -10,6 +10,7 @@ from dualway.schema import CandidateLists, FloatArray, IntArray, Mention, Region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor, nn
 
     from dualway.features.arrays import Features
     from dualway.kb.store import KnowledgeBase
@@ -31,6 +32,31 @@ class TextEncoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [n, dim]."""
+        ...
+
+
+@runtime_checkable
+class TrainableEncoder(Protocol):
+    """A TextEncoder whose weights can be trained (`encoders.trainable`); the fingerprint is set anew afterwards."""
+
+    fingerprint: str
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        ...
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained: its parameters and state are the encoder's, its mode decides on dropout."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """Return float32 [n, dim]."""
+        ...
+
+    def encode_batch(self, texts: Sequence[str]) -> Tensor:
+        """Return what `encode_texts` does, on the module's device and with gradients where torch records them."""
         ...
 
 

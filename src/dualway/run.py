@@ -15,13 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from dualway import __version__
 from dualway.candidates.names import NameIndex
 from dualway.candidates.prior import MentionPrior
 from dualway.candidates.union import make_source
-from dualway.config import Preset, from_dict, to_dict
+from dualway.config import UNTRAINED, Preset, from_dict, to_dict
 from dualway.datasets.base import Dataset, is_folder
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.encoders import load_image_encoder, load_text_encoder
@@ -29,11 +27,12 @@ from dualway.encoders.cache import CachedTextEncoder, default_cache_folder
 from dualway.errors import CompatibilityError, DataError, KnowledgeBaseError, ModelError, UsageError
 from dualway.evaluation.captions import caption_key
 from dualway.features.arrays import Features
-from dualway.features.extract import ExtractionReport, FeatureExtractor
+from dualway.features.extract import EntityVectors, ExtractionReport, FeatureExtractor
 from dualway.features.regions import read_regions
 from dualway.kb.store import KnowledgeBase
-from dualway.schema import CandidateLists, FloatArray, IntArray
+from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
+from dualway.systems.untrained import FromKb
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -193,22 +192,17 @@ class Pipeline:
             self.text.progress = partial(_report, meter)
         known = None if regions is None else read_regions(regions)
         self.extractor = FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known)
-        self._entities = np.zeros((len(kb), self.text.dim), dtype=np.float32)
-        self._encoded = np.zeros(len(kb), dtype=np.bool_)
+        self.vectors = EntityVectors(self.extractor, kb)
 
     @property
     def entities(self) -> FloatArray:
         """E of every entity, float32 [num_entities, dim]; encoded at first use."""
-        return self.entities_of(np.arange(len(self.kb)))
+        return self.vectors.all()
 
-    def entities_of(self, rows: IntArray) -> FloatArray:
-        """Return E, float32 [num_entities, dim], in which at least the chosen rows are encoded (-1 is passed over)."""
-        missing = np.unique(rows[rows >= 0])
-        missing = missing[~self._encoded[missing]]
-        if len(missing):
-            self._entities[missing] = self.extractor.entities(self.kb, missing)
-            self._encoded[missing] = True
-        return self._entities
+    def untrained(self) -> FromKb:
+        """Return the untrained linker on this knowledge base and text encoder, with its own templates."""
+        extractor = FeatureExtractor(UNTRAINED.features, self.text)
+        return FromKb(self.names, EntityVectors(extractor, self.kb))
 
     def encoder_fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each encoder, by "text" and "image"."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from typing import NoReturn
@@ -47,6 +48,8 @@ def _root(
 
 def main() -> None:
     """Run the command line: a mistake of the user's ends in one clear line and an exit code, never a traceback."""
+    # Threads that wait by spinning starve the others on a shared machine; read when torch is loaded, later on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _never_fail_on_characters()
     try:
         app()

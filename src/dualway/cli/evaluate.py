@@ -129,7 +129,7 @@ class _Subject:
         rows: list[Any] = [system_class("lexical")(names)]
         if len(self.prior):
             rows.append(system_class("prior")(names, self.prior))
-        rows.append(system_class("from_kb")(names))
+        rows.append(self.pipeline.untrained())
         if self.run is not None:
             model, run = system_class("dwe_plus"), self.run
             rows.append([model(run.preset, run.trained_folder(s), seed=s) for s in run.preset.train.seeds])

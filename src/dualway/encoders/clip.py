@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualway.encoders.sentence import length_batches
+from dualway.encoders.sentence import in_order, length_batches
 from dualway.encoders.weights import fingerprint_folder, load_pretrained
 from dualway.schema import FloatArray
 from dualway.text import repair
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor, nn
 
 _BATCH_TOKENS = 4096
 _BATCH_IMAGES = 32
@@ -26,7 +27,7 @@ _CHARACTERS_PER_TOKEN = 64
 
 
 class ClipEncoder:
-    """A CLIP or SigLIP model; implements TextEncoder and ImageEncoder.
+    """A CLIP or SigLIP model; implements TextEncoder, ImageEncoder and TrainableEncoder.
 
     Args:
         folder: Directory of the model with tokenizer and picture processor.
@@ -53,11 +54,26 @@ class ClipEncoder:
         config = self._model.config
         return int(getattr(config, "projection_dim", 0) or config.text_config.hidden_size)
 
+    @property
+    def module(self) -> nn.Module:
+        """The text tower with its projection, in eval mode until it is trained; the picture tower is not in it."""
+        from torch import nn
+
+        names = [name for name in ("text_model", "text_projection") if hasattr(self._model, name)]  # SigLIP: the first
+        return nn.ModuleDict({name: getattr(self._model, name) for name in names})
+
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [n, dim]; texts are cut at the model's length."""
         import torch
 
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        with torch.inference_mode():
+            return self.encode_batch(texts).cpu().numpy()
+
+    def encode_batch(self, texts: Sequence[str]) -> Tensor:
+        """Return what `encode_texts` does, on the module's device and with gradients where torch records them."""
+        order: list[int] = []
+        vectors: list[Tensor] = []
+        device = next(self.module.parameters()).device
         cut = [repair(text[: self.max_tokens * _CHARACTERS_PER_TOKEN]) for text in texts]
         ids: list[list[int]] = (
             self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
@@ -72,9 +88,9 @@ class ClipEncoder:
             )
             if self._pads_fully:
                 inputs.pop("attention_mask", None)
-            with torch.inference_mode():
-                vectors[batch] = _pooled(self._model.get_text_features(**inputs))
-        return vectors
+            vectors.append(_pooled(self._model.get_text_features(**inputs.to(device))))
+            order += batch
+        return in_order(vectors, order, self.dim)
 
     def encode_images(self, images: Sequence[Image]) -> FloatArray:
         """Return float32 [n, dim] of upright RGB pictures."""
@@ -85,10 +101,10 @@ class ClipEncoder:
             batch = list(images[start : start + _BATCH_IMAGES])
             inputs = self._processor(images=batch, return_tensors="pt")
             with torch.inference_mode():
-                vectors[start : start + len(batch)] = _pooled(self._model.get_image_features(**inputs))
+                vectors[start : start + len(batch)] = _pooled(self._model.get_image_features(**inputs)).numpy()
         return vectors
 
 
-def _pooled(output: Any) -> FloatArray:
+def _pooled(output: Any) -> Tensor:
     """Return the projected vectors, whether transformers hands out a tensor or an output object."""
-    return np.asarray(getattr(output, "pooler_output", output).numpy(), dtype=np.float32)
+    return getattr(output, "pooler_output", output).float()

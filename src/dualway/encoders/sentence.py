@@ -6,9 +6,9 @@ first token) and normalisation are applied as its files say. A directory with mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +18,16 @@ from dualway.schema import FloatArray
 from dualway.storage import read_json
 from dualway.text import repair
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 _KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
 _BATCH_TOKENS = 4096  # tokens a batch, padding included: long texts go in small batches
 _CHARACTERS_PER_TOKEN = 64  # far more than any tokenizer needs; keeps a megabyte of text away from it
 
 
 class SentenceEncoder:
-    """A transformer with pooling; implements TextEncoder and TokenEncoder.
+    """A transformer with pooling; implements TextEncoder, TokenEncoder and TrainableEncoder.
 
     Args:
         folder: Directory of the model.
@@ -58,19 +61,36 @@ class SentenceEncoder:
         """Width of the vectors."""
         return int(self._model.config.hidden_size)
 
+    @property
+    def module(self) -> nn.Module:
+        """The transformer, in eval mode until it is trained."""
+        return self._model
+
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Return float32 [n, dim]; texts are cut at `max_tokens` tokens."""
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        for batch, values, mask in self._batches(texts):
-            pooled = values[:, 0] if self._pooling == "cls" else _mean(values, mask)
-            if self._normalise:
-                pooled = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
-            vectors[batch] = pooled
-        return vectors
+        import torch
+
+        with torch.inference_mode():
+            return self.encode_batch(texts).cpu().numpy()
+
+    def encode_batch(self, texts: Sequence[str]) -> Tensor:
+        """Return what `encode_texts` does, on the module's device and with gradients where torch records them."""
+        from torch.nn.functional import normalize
+
+        order: list[int] = []
+        pooled: list[Tensor] = []
+        for batch, states, mask in self._batches(texts):
+            vectors = states[:, 0] if self._pooling == "cls" else _mean(states, mask)
+            pooled.append(normalize(vectors) if self._normalise else vectors)
+            order += batch
+        return in_order(pooled, order, self.dim)
 
     def encode_tokens(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the last hidden states, float32 [n, t, dim], and their mask, float32 [n, t]."""
-        parts = list(self._batches(texts))
+        import torch
+
+        with torch.inference_mode():
+            parts = [(i, states.cpu().numpy(), mask.cpu().numpy()) for i, states, mask in self._batches(texts)]
         longest = max((mask.shape[1] for _, _, mask in parts), default=0)
         values = np.zeros((len(texts), longest, self.dim), dtype=np.float32)
         masks = np.zeros((len(texts), longest), dtype=np.float32)
@@ -79,15 +99,15 @@ class SentenceEncoder:
             masks[batch, : mask.shape[1]] = mask
         return values, masks
 
-    def _batches(self, texts: Sequence[str]) -> list[tuple[list[int], FloatArray, FloatArray]]:
-        """Encode texts of like length together; (positions, states [b, t, dim], mask [b, t]) for each batch."""
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Encode texts of like length together; yield positions, states [b, t, dim] and mask [b, t] of each batch."""
         import torch
 
         cut = [repair(text[: self.max_tokens * _CHARACTERS_PER_TOKEN]) for text in texts]
         ids: list[list[int]] = (
             self._tokenizer(cut, truncation=True, max_length=self.max_tokens)["input_ids"] if cut else []
         )
-        done: list[tuple[list[int], FloatArray, FloatArray]] = []
+        device = next(self.module.parameters()).device
         for batch in length_batches([len(row) for row in ids], _BATCH_TOKENS):
             width = max(len(ids[i]) for i in batch)
             tokens = torch.full((len(batch), width), int(self._tokenizer.pad_token_id or 0), dtype=torch.long)
@@ -95,10 +115,9 @@ class SentenceEncoder:
             for line, i in enumerate(batch):
                 tokens[line, : len(ids[i])] = torch.tensor(ids[i], dtype=torch.long)
                 mask[line, : len(ids[i])] = 1
-            with torch.inference_mode():
-                states = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state
-            done.append((batch, states.numpy(), mask.numpy().astype(np.float32)))
-        return done
+            tokens, mask = tokens.to(device), mask.to(device)
+            states = self._model(input_ids=tokens, attention_mask=mask).last_hidden_state
+            yield batch, states.float(), mask.float()
 
 
 def length_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -113,9 +132,17 @@ def length_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return [*batches, current] if current else batches
 
 
-def _mean(values: FloatArray, mask: FloatArray) -> FloatArray:
-    total = np.einsum("btd,bt->bd", values, mask)
-    return np.asarray(total / np.maximum(mask.sum(axis=1, keepdims=True), 1e-9), dtype=np.float32)
+def in_order(parts: Sequence[Tensor], order: Sequence[int], dim: int) -> Tensor:
+    """Join the vectors of `length_batches` and undo its order: float32 [n, dim], row i the text at position i."""
+    import torch
+
+    if not parts:
+        return torch.zeros(0, dim)
+    return torch.cat(list(parts)).float()[torch.tensor(order).argsort()]
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    return (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1e-9)  # [b, t, dim] -> [b, dim]
 
 
 def _read_layout(folder: Path) -> tuple[str, bool]:

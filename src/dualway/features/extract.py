@@ -20,6 +20,7 @@ from dualway.features.regions import (
     identity_sentences,
     object_of_face,
 )
+from dualway.features.texts import caption_texts, entity_texts, mention_texts
 from dualway.protocols import ImageEncoder, TextEncoder, TokenEncoder
 from dualway.schema import FloatArray, IntArray, Mention, Region
 
@@ -73,12 +74,7 @@ class FeatureExtractor:
 
     def entities(self, kb: KnowledgeBase, rows: IntArray | None = None) -> FloatArray:
         """Return E of the chosen rows (all by default), float32 [m, dim]; without a text, a name stands for itself."""
-        texts, names = kb.texts(), kb.names
-        template = self.config.entity_template
-        wanted = range(len(names)) if rows is None else rows.tolist()
-        return self.text.encode_texts(
-            [template.format(name=names[i], text=texts[i]) if texts[i] else names[i] for i in wanted]
-        )
+        return self.text.encode_texts(entity_texts(self.config, kb, rows))
 
     def extract(
         self,
@@ -96,10 +92,9 @@ class FeatureExtractor:
             entities: E, as from `entities`.
             model: Tells whether token vectors are needed.
         """
-        surfaces = [self.config.mention_template.format(mention=m.surface, text=m.text) for m in mentions]
-        texts = [self.config.text_template.format(mention=m.surface, text=m.text) for m in mentions]
+        texts = caption_texts(self.config, mentions)
         features = Features(
-            mention=self.text.encode_texts(surfaces),
+            mention=self.text.encode_texts(mention_texts(self.config, mentions)),
             text=self.text.encode_texts(texts),
             picture=np.full(len(mentions), -1, dtype=np.int64),
             entities=entities,
@@ -174,6 +169,33 @@ class FeatureExtractor:
             counts.extend(kept.sum(axis=1).tolist())
         stacked = np.concatenate(values) if values else np.zeros((0, self.text.dim), dtype=np.float32)
         return Ragged(stacked, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+class EntityVectors:
+    """E of a knowledge base's entities, each encoded when it is first asked for.
+
+    Args:
+        extractor: Whose encoder and template are used.
+        kb: The knowledge base.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, kb: KnowledgeBase) -> None:
+        self.extractor, self.kb = extractor, kb
+        self._vectors = np.zeros((len(kb), extractor.text.dim), dtype=np.float32)
+        self._encoded = np.zeros(len(kb), dtype=np.bool_)
+
+    def all(self) -> FloatArray:
+        """Return float32 [num_entities, dim]; always the same array."""
+        return self.of(np.arange(len(self.kb)))
+
+    def of(self, rows: IntArray) -> FloatArray:
+        """Return float32 [num_entities, dim] in which at least the chosen rows are encoded (-1 is passed over)."""
+        missing = np.unique(rows[rows >= 0])
+        missing = missing[~self._encoded[missing]]
+        if len(missing):
+            self._vectors[missing] = self.extractor.entities(self.kb, missing)
+            self._encoded[missing] = True
+        return self._vectors
 
 
 def _with_vectors(features: Features, encoded: PictureVectors) -> Features:

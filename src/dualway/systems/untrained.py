@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dualway.candidates.names import NameIndex
-from dualway.errors import ModelError
-from dualway.features.arrays import Features
+from dualway.features.extract import EntityVectors
 from dualway.protocols import Task
 from dualway.schema import FloatArray, IntArray, Mention
 
@@ -35,51 +34,52 @@ class Evidence(NamedTuple):
 class FromKb:
     """Ranks by name similarity, caption words and the similarity of caption and representation; learns nothing.
 
+    It encodes captions and representations itself, so a task's features play no part.
+
     Args:
         names: Index for names and caption words.
+        vectors: Entity vectors and the encoder that made them; None: names and caption words alone.
     """
 
     name = "from_kb"
 
-    def __init__(self, names: NameIndex) -> None:
-        self._names = names
+    def __init__(self, names: NameIndex, vectors: EntityVectors | None) -> None:
+        self._names, self.vectors = names, vectors
 
     def fit(
         self, task: Task, gold: Mapping[str, str | None], dev_task: Task, dev_gold: Mapping[str, str | None]
     ) -> None:
         """Do nothing: there is nothing to learn."""
 
-    def evidence(self, mentions: list[Mention], rows: IntArray, features: Features | None) -> Evidence:
-        """Return the similarities of each mention to its candidates (int64 [n, k] rows, -1 = none).
-
-        Without features there is no text similarity.
-        """
-        surfaces = [mention.surface for mention in mentions]
+    def evidence(self, mentions: Sequence[Mention], rows: IntArray) -> Evidence:
+        """Return the similarities of each mention to its candidates (int64 [n, k] rows, -1 = none)."""
         cosine = np.zeros(rows.shape, dtype=np.float32)
-        if features is not None:
-            cosine = np.einsum("nd,nkd->nk", _unit(features.text), _unit(features.entities[np.maximum(rows, 0)]))
+        if self.vectors is not None:
+            entities = self.vectors.of(rows)[np.maximum(rows, 0)]  # [n, k, dim]
+            cosine = np.einsum("nd,nkd->nk", self._captions(self.vectors, mentions), _unit(entities))
         return Evidence(
-            name=self._names.score(surfaces, rows),
+            name=self._names.score([mention.surface for mention in mentions], rows),
             caption=self._names.caption_score(mentions, rows),
             text=np.where(rows >= 0, cosine, 0).astype(np.float32),
         )
 
     def score(self, task: Task) -> list[FloatArray]:
         """Return the weighted sum of the evidence for each candidate."""
-        if task.features is None:
-            raise ModelError("from_kb needs text vectors: pass features")
-        mentions = list(task.mentions)
         if task.candidates is None:
-            cosine = _unit(task.features.text) @ _unit(task.features.entities).T
-            total = (
-                NAME_WEIGHT * self._names.score_all([m.surface for m in mentions])
-                + CAPTION_WEIGHT * self._names.caption_score_all(mentions)
-                + TEXT_WEIGHT * cosine
-            )
-            return list(total.astype(np.float32))
+            return list(self._score_all(task.mentions))
         counts = (task.candidates.rows >= 0).sum(axis=1).tolist()
-        total = self.evidence(mentions, task.candidates.rows, task.features).total()
+        total = self.evidence(task.mentions, task.candidates.rows).total()
         return [line[:count] for line, count in zip(total, counts)]
+
+    def _score_all(self, mentions: Sequence[Mention]) -> FloatArray:
+        total = NAME_WEIGHT * self._names.score_all([mention.surface for mention in mentions])
+        total += CAPTION_WEIGHT * self._names.caption_score_all(mentions)
+        if self.vectors is not None:
+            total += TEXT_WEIGHT * self._captions(self.vectors, mentions) @ _unit(self.vectors.all()).T
+        return total.astype(np.float32)
+
+    def _captions(self, vectors: EntityVectors, mentions: Sequence[Mention]) -> FloatArray:
+        return _unit(vectors.extractor.text.encode_texts([mention.text for mention in mentions]))
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
