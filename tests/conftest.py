@@ -30,6 +30,26 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ["DUALWAY_CACHE"] = str((base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "cache")
 
 
+_KINDS = {"realdata": "real data", "realmodel": "real models", "gpu": "a GPU"}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what ran on real data, real models and a GPU, and what was skipped and why."""
+    say = terminalreporter.write_line
+    terminalreporter.section("what was run on what")
+    say(f"real data at {os.environ.get('DUALWAY_REALDATA', '../shared/realdata')}; real model: all-MiniLM-L6-v2")
+    for marker, label in _KINDS.items():
+        counts = {
+            outcome: sum(marker in report.keywords for report in terminalreporter.stats.get(outcome, []))
+            for outcome in ("passed", "failed", "error", "skipped")
+        }
+        shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+        say(f"tests on {label}: {shown or 'none in this run'}")
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        say(f"skipped {report.nodeid}: {reason}")
+
+
 PEOPLE = [
     ("Q1", "Jodie Foster", ("Alicia Foster",), "Sex: female. Birth: 1962, Los Angeles. Occupation: actor, director."),
     ("Q2", "Ben Foster (actor)", (), "Sex: male. Birth: 1980, Boston. Occupation: actor."),
