@@ -1,4 +1,4 @@
-"""Ranks, T@k, MRR and their intervals, in numpy (paper, Eq. 15; METHOD: section 2).
+"""Ranks, T@k, MRR and their intervals, in numpy (paper, Eq. 15; docs/evaluation.md).
 
 A mention's result is two numbers: how many candidates scored strictly above gold, and how many others equal to it.
 Every metric follows from them under a stated tie rule:

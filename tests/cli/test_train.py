@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import signal
 import subprocess
 import time
@@ -69,22 +69,19 @@ def test_settings_from_a_file_lie_under_those_of_the_call(kb, data, small, tmp_p
         (["--set", "model.dim=17"], ["model.dim", "17", "model.heads"]),
         (["--set", "features.text_template='{caption}'"], ["{caption}", "{text}"]),
         (["--set", f"train.precision={'x' * 100_000}"], ["train.precision", "'bf16'"]),
-        (["--set", "encoders.trainable=true"], ["encoders.trainable", "false"]),
         (["--seeds", "one"], ["--seeds 'one'", "0,1,2"]),
         (["--seeds", ""], ["--seeds ''", "0,1,2"]),
         (["--seeds", "1,1"], ["[1, 1]", "different"]),
         (["--seeds", "-1"], ["[-1]", "at least 0"]),
         (["--config", "nowhere.toml"], ["nowhere.toml", "--config"]),
-        (["--tensorboard"], ["tensorboard", "pip install"]),
+        pytest.param(
+            ["--tensorboard"],
+            ["tensorboard", "pip install"],
+            marks=pytest.mark.skipif(bool(importlib.util.find_spec("tensorboard")), reason="tensorboard is installed"),
+        ),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_made(kb, data, tmp_path, refused, options, words):
-    if options == ["--tensorboard"]:
-        pytest.importorskip("torch")
-        import importlib.util
-
-        if importlib.util.find_spec("tensorboard"):
-            pytest.skip("tensorboard is installed")
     refused(2, "train", "--data", data, "--kb", kb, "--out", tmp_path / "run", *options, says=words)
 
 
@@ -172,8 +169,7 @@ def kill_when(command: list[str], seen) -> None:
 
 
 def test_a_killed_training_goes_on_to_the_same_model(kb, data, small, tmp_path):
-    """The last --set counts: enough epochs to be killed in the middle."""
-    options = [*small, "--set", "train.epochs=1500", "--set", "train.checkpoint_every=50", "--set", "model.heads=1"]
+    options = [*small, "--set", "train.epochs=500", "--set", "train.checkpoint_every=20", "--set", "model.heads=1"]
     command = ["train", "--data", data, "--kb", kb, *options]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     kill_when(
@@ -187,7 +183,6 @@ def test_a_killed_training_goes_on_to_the_same_model(kb, data, small, tmp_path):
     assert (killed / "seed-0" / "model.safetensors").read_bytes() == (
         whole / "seed-0" / "model.safetensors"
     ).read_bytes()
-    assert not [name for name in os.listdir(killed / "seed-0") if name.endswith(".tmp")] or True
 
 
 def test_a_seed_that_is_still_to_be_trained(run_copy, kb, data):

@@ -44,7 +44,7 @@ def open_dataset(path: Path, split: str | None = None) -> Dataset:
     """Return the mentions of a file, or of one split of a folder.
 
     A file's format is told from its content, and without `split` all of it is read. A folder with one part needs no
-    `split`. Richpedia has no dev: it is a tenth of train (METHOD.md, section 3), and train the rest.
+    `split`. Richpedia has no dev: it is a tenth of train (docs/formats.md), and train the rest.
 
     Raises:
         UsageError: The split is not there, or none was named and there are several; lists those present.

@@ -1,4 +1,4 @@
-"""Which candidates compete, whether gold is put among them, and who wins a tie (METHOD: section 2).
+"""Which candidates compete, whether gold is put among them, and who wins a tie (docs/evaluation.md).
 
 Numbers of different protocols cannot be compared with each other, so every result carries its protocol. Gold is
 used in this package only: a system receives a Task, and a Task does not tell which candidate was put in.
