@@ -44,7 +44,7 @@ def evaluate(
     output = Output(json=str(json) == "-", quiet=quiet)
     protocols = parse_protocols(protocol)
     report_path = None if json is None or str(json) == "-" else json
-    _check_call(run, kb, report_path, predictions)
+    _check_call(run, kb, regions, report_path, predictions)
     dataset = _open_data(data, split, output)
     with output.progress("texts encoded") as encoding:
         subject = _Subject.open(
@@ -142,13 +142,17 @@ class _Subject:
         return to_dict(self.preset)
 
 
-def _check_call(run: Path | None, kb: Path | None, report: Path | None, predictions: Path | None) -> None:
+def _check_call(
+    run: Path | None, kb: Path | None, regions: Path | None, report: Path | None, predictions: Path | None
+) -> None:
     """Tell before the long work what would spoil it at its end."""
     from dualway.errors import UsageError
     from dualway.storage import check_target
 
     if run is None and kb is None:
         raise UsageError("give --run RUN (a trained model) or --kb KB (the untrained linker)")
+    if run is None and regions is not None:
+        raise UsageError("--regions goes with --run; the untrained linker reads no pictures")
     if report is not None and predictions is not None and report.resolve() == predictions.resolve():
         raise UsageError(f"--json and --predictions both name {report}; give two files")
     for target in filter(None, (report, predictions)):
