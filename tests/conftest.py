@@ -9,6 +9,7 @@ import pytest
 
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity, Representation
+from dualway.storage import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,3 +80,75 @@ def people_kb(people: list[Entity], tmp_path: Path):
     """A knowledge base of `people`."""
     with KnowledgeBase.create(tmp_path / "kb", people) as kb:
         yield kb
+
+
+def _byte_letters() -> list[str]:
+    """The 256 characters by which byte-level tokenizers write bytes."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return [chr(c) for c in [*shown, *(256 + i for i in range(len(hidden)))]]
+
+
+def save_tiny_clip(folder: Path, *, seed: int = 0, siglip: bool = False) -> Path:
+    """Save a random CLIP or SigLIP of a few kilobytes with a tokenizer of single bytes and a picture processor."""
+    import torch
+    import transformers
+
+    letters = _byte_letters()
+    words = [*letters, *(letter + "</w>" for letter in letters), "fo", "<|startoftext|>", "<|endoftext|>"]
+    start, end = len(words) - 2, len(words) - 1
+    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {
+        "vocab_size": len(words), "max_position_embeddings": 24, "bos_token_id": start, "eos_token_id": end,
+        "pad_token_id": end, **layers,
+    }  # fmt: skip
+    vision = {"image_size": 32, "patch_size": 8, **layers}
+    torch.manual_seed(seed)
+    if siglip:
+        config = transformers.SiglipConfig(text_config={**text, "projection_size": 16}, vision_config=vision)
+        transformers.SiglipModel(config).save_pretrained(folder)
+    else:
+        dims = {"projection_dim": 12}
+        config = transformers.CLIPConfig(text_config={**text, **dims}, vision_config={**vision, **dims}, **dims)
+        transformers.CLIPModel(config).save_pretrained(folder)
+    vocab = {word: i for i, word in enumerate(words)}
+    transformers.CLIPTokenizer(vocab=vocab, merges=[("f", "o")]).save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    transformers.CLIPImageProcessor(**sizes).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny random CLIP: 24 tokens, 32 x 32 pixels, vectors of 12 numbers."""
+    return save_tiny_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+def save_tiny_sentence_encoder(folder: Path, *, seed: int = 0, layout: bool = True) -> Path:
+    """Save a random BERT of a few kilobytes in sentence-transformers' layout, or as a bare transformer."""
+    import torch
+    import transformers
+
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + list(".,-0123456789é東")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=48,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder)
+    vocab = {word: i for i, word in enumerate(words)}
+    transformers.BertTokenizer(vocab=vocab).save_pretrained(folder)
+    if layout:
+        kinds = ["Transformer", "Pooling", "Normalize"]
+        modules = [{"idx": i, "type": f"sentence_transformers.models.{kind}"} for i, kind in enumerate(kinds)]
+        write_json(folder / "modules.json", modules)
+        write_json(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
+        write_json(folder / "sentence_bert_config.json", {"max_seq_length": 20})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sentence_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny random sentence encoder: 20 tokens, vectors of 16 numbers of length 1."""
+    return save_tiny_sentence_encoder(tmp_path_factory.mktemp("models") / "sentence")

@@ -180,12 +180,12 @@ def test_an_interrupted_run_goes_on_bit_by_bit(preset, stop, world, tmp_path, mo
     fit(world, tmp_path / "whole", preset)
     original, count = module._Trainer._step, 0
 
-    def step(self, index, rate):
+    def step(self, index, factor):
         nonlocal count
         count += 1
         if count > stop:
             raise Killed
-        return original(self, index, rate)
+        return original(self, index, factor)
 
     monkeypatch.setattr(module._Trainer, "_step", step)
     with pytest.raises(Killed):
@@ -318,13 +318,13 @@ def test_bf16_trains_and_a_run_after_it_is_in_full_precision_again(world, tmp_pa
 
 
 def test_rates_warm_up_and_decay():
-    from dualway.model.train import _rate
+    from dualway.model.train import _schedule
 
-    config = TrainConfig(learning_rate=1.0, warmup_steps=4, linear_decay=True)
-    assert [_rate(config, s, 10) for s in range(10)] == pytest.approx(
+    config = TrainConfig(warmup_steps=4, linear_decay=True)
+    assert [_schedule(config, s, 10) for s in range(10)] == pytest.approx(
         [0.25, 0.5, 0.75, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     )
-    assert {_rate(TrainConfig(learning_rate=2.0), s, 10) for s in range(10)} == {2.0}
+    assert {_schedule(TrainConfig(), s, 10) for s in range(10)} == {1.0}
 
 
 def test_no_epoch_leaves_the_untrained_model(world, tmp_path):
