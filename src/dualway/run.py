@@ -382,6 +382,8 @@ def _prepare(
 ) -> tuple[CandidateLists, Features, ExtractionReport]:
     candidates, features, report = pipeline.prepare(dataset, k)
     note_failures(report, note)
+    if report.attributes:
+        note(f"{dataset.name} {dataset.split or ''}: face sentences hold {', '.join(report.attributes)}, from the file")
     return candidates, features, report
 
 

@@ -71,6 +71,7 @@ def evaluate(
         "data": {"path": str(data), "split": dataset.split, "reading": dataset.report.to_dict()},
         "run": None if run is None else str(run),
         "retriever": subject.preset.candidates.retriever,
+        "face_attributes": list(failures.attributes),
         "encoders": subject.pipeline.encoder_fingerprints(),
         "preset": subject.preset_dict(),
     }
