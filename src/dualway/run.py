@@ -338,8 +338,8 @@ def train_run(
             progress=None if on_step is None else lambda state, seed=seed: on_step(seed, state),
             tensorboard=tensorboard,
         )
-        for remark in result.notes:
-            note(f"seed {seed}: {remark}")
+        for remark in result.notes if not results else ():  # the same for every seed
+            note(remark)
         results[str(seed)] = {
             "best_dev_t1": result.best_t1,
             "best_step": result.best_step,

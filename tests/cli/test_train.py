@@ -24,7 +24,7 @@ def test_results_for_people_and_for_machines(kb, data, small, tmp_path):
     assert lines[0] == f"{tmp_path / 'run'}: preset paper"
     assert "27 mentions (6 without entity left out)" in lines[1]
     assert lines[2] == f"evaluate it:  dualway evaluate --run {tmp_path / 'run'} --data DATA"
-    assert "seed 0: model.use_faces is on, but nothing of its kind was extracted" in first.err
+    assert "model.use_faces is on, but nothing of its kind was extracted" in first.err
     again = call(*command, "--json", "--quiet")  # finished: only told again
     assert again.err == ""
     assert again.json["preset"] == "paper"
