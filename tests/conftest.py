@@ -119,6 +119,12 @@ def save_tiny_clip(folder: Path, *, seed: int = 0, siglip: bool = False) -> Path
 
 
 @pytest.fixture(scope="session")
+def make_tiny_clip():
+    """`save_tiny_clip`, for tests that need more than `tiny_clip`."""
+    return save_tiny_clip
+
+
+@pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny random CLIP: 24 tokens, 32 x 32 pixels, vectors of 12 numbers."""
     return save_tiny_clip(tmp_path_factory.mktemp("models") / "clip")

@@ -87,7 +87,7 @@ def test_case_does_not_matter(text):
 def test_keys_of_long_texts_are_fast():
     start = time.perf_counter()
     match_key("é" * 500_000 + "x " * 250_000)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_brackets_of_titles_are_left_out(name, bare):
 def test_brackets_of_hostile_names_are_looked_for_in_linear_time(filling):
     start = time.perf_counter()
     without_brackets("a" + filling * 300_000 + "b")
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 10
 
 
 @given(ANY_TEXT)

@@ -47,7 +47,7 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Every switch of the model (METHOD: section 1, equation by equation)."""
+    """Every switch of the model (docs/model.md, equation by equation)."""
 
     dim: int = 512
     heads: int = 8

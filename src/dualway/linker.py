@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from dualway.errors import KnowledgeBaseError, UsageError
 from dualway.features.extract import ExtractionReport
 from dualway.kb.store import KnowledgeBase
 from dualway.linking.mentions import MentionFinder
-from dualway.protocols import CandidateSource
+from dualway.protocols import CandidateSource, Task
 from dualway.run import Meter, Note, Pipeline, Run, note_failures
 from dualway.schema import Candidate, CandidateLists, FloatArray, Link, Mention, Region
 from dualway.systems.untrained import FromKb
@@ -61,8 +62,9 @@ class Linker:
         >>> linker.link([Mention(text="Foster with Mel Gibson", surface="Foster")], k=5)  # doctest: +SKIP
     """
 
-    def __init__(self, kb: KnowledgeBase, source: CandidateSource, ranker: Ranker) -> None:
+    def __init__(self, kb: KnowledgeBase, source: CandidateSource, ranker: Ranker, *, regions: str = "") -> None:
         self.kb, self.ranker = kb, ranker
+        self.regions = regions  # hash of the regions file in use: links depend on it, the model does not
         self._source = source
         self._finder: MentionFinder | None = None
 
@@ -123,7 +125,8 @@ class Linker:
         found = None if regions is None else Path(regions)
         pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found)
         pipeline.check_encoders(opened_run.encoders)
-        return cls(opened, pipeline.source, _TrainedRanker(opened_run, pipeline, seed, note or _silent))
+        ranker = _TrainedRanker(opened_run, pipeline, seed, note or _silent)
+        return cls(opened, pipeline.source, ranker, regions="" if found is None else _hash(found))
 
     @property
     def reads_pictures(self) -> bool:
@@ -234,8 +237,10 @@ class _TrainedRanker:
         if seed is not None and seed not in seeds:
             raise UsageError(f"{run.folder} has no model of seed {seed}; it has {', '.join(map(str, seeds))}")
         folder = run.trained_folder(seeds[0] if seed is None else seed)
-        self._system = DwePlusSystem(run.preset, folder)
-        self._scorer = self._system.scorer(pipeline.entities)
+        self._system = DwePlusSystem(run.preset, folder, progress=pipeline.text.progress)
+        own = run.preset.encoders.trainable
+        self._entities = self._system.entities(pipeline.kb) if own else pipeline.entities
+        self._scorer = self._system.scorer(self._entities)
         self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names, None), note
         self.reads_pictures = pipeline.extractor.image is not None
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
@@ -243,10 +248,11 @@ class _TrainedRanker:
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
         """Return the model's cosines, and where it looked in each picture."""
         pipeline = self._pipeline
-        features, report = pipeline.extractor.extract(
-            mentions, image_path, pipeline.entities, model=pipeline.preset.model
+        extracted, report = pipeline.extractor.extract(
+            mentions, image_path, self._entities, model=pipeline.preset.model
         )
         note_failures(report, self._note)
+        features = self._system.features(Task(mentions, candidates, pipeline.kb, extracted))
         encoded = self._scorer.encode(features, [mention.id for mention in mentions])
         scores = np.zeros(candidates.rows.shape, dtype=np.float32)
         for i, line in enumerate(self._scorer.iter_scores(encoded.g, candidates)):
@@ -270,6 +276,11 @@ def _open(kb: KnowledgeBase | Path | str) -> KnowledgeBase:
     if not len(opened):
         raise KnowledgeBaseError(f"{opened.path}: the knowledge base is empty, so nothing can be linked to it")
     return opened
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _silent(_: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dualway import __version__
 from dualway.candidates.names import NameIndex
@@ -29,10 +29,14 @@ from dualway.evaluation.captions import caption_key
 from dualway.features.arrays import Features
 from dualway.features.extract import EntityVectors, ExtractionReport, FeatureExtractor
 from dualway.features.regions import read_regions
+from dualway.features.texts import Texts
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
 from dualway.systems.untrained import FromKb
+
+if TYPE_CHECKING:
+    from dualway.model.live import TrainingTexts
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -320,6 +324,7 @@ def train_run(
     run = Run(out, preset, kb.path.resolve(), kb.fingerprint.compatibility, pipeline.encoder_fingerprints(), {})
     captions = sorted({caption_key(mention.text) for mention in train_set.mentions})
     rows = gold_rows(Task(train_set.mentions, candidates, kb), train_set.gold)
+    texts = _training_texts(pipeline, train_set, dev_set) if preset.encoders.trainable else None
     results: dict[str, Any] = {}
     if not resume:
         with storage_errors(out):
@@ -334,6 +339,7 @@ def train_run(
             out=run.seed_folder(seed),
             seed=seed,
             resume=resume,
+            texts=texts,
             mention_ids=[mention.id for mention in train_set.mentions],
             progress=None if on_step is None else lambda state, seed=seed: on_step(seed, state),
             tensorboard=tensorboard,
@@ -354,6 +360,14 @@ def train_run(
         write_json(out / CAPTIONS, captions)
         write_json(out / RUN, describe(run, kb, data.resolve(), results))
     return Run.open(out)
+
+
+def _training_texts(pipeline: Pipeline, train_set: Dataset, dev_set: Dataset | None) -> TrainingTexts:
+    from dualway.model.live import TrainingTexts
+
+    config, kb = pipeline.preset.features, pipeline.kb
+    dev = None if dev_set is None else Texts.read(config, dev_set.mentions, kb)
+    return TrainingTexts(pipeline.text.encoder, Texts.read(config, train_set.mentions, kb), dev)
 
 
 def _check_folder(out: Path, preset: Preset, resume: bool) -> None:

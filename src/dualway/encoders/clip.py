@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dualway.encoders.sentence import in_order, length_batches
-from dualway.encoders.weights import fingerprint_folder, load_pretrained
+from dualway.encoders.weights import check_vocabulary, fingerprint_folder, load_pretrained
 from dualway.schema import FloatArray
 from dualway.text import repair
 
@@ -42,6 +42,7 @@ class ClipEncoder:
         self.folder = folder
         self._model: Any = load_pretrained(AutoModel, folder).eval()
         self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
+        check_vocabulary(self._tokenizer, self._model.config.text_config, folder)
         self._processor: Any = load_pretrained(AutoImageProcessor, folder)
         self.max_tokens = int(self._model.config.text_config.max_position_embeddings)
         self.fingerprint = fingerprint_folder(folder, "clip", self.max_tokens)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualway.encoders.weights import check_sha256, fingerprint_folder, load_pretrained
+from dualway.encoders.weights import check_sha256, check_vocabulary, fingerprint_folder, load_pretrained
 from dualway.errors import DataError, ModelError
 from dualway.schema import FloatArray
 from dualway.storage import read_json
@@ -50,6 +50,7 @@ class SentenceEncoder:
             raise ModelError(f"{folder}: damaged layout ({error}); restore the model's directory") from error
         self._tokenizer: Any = load_pretrained(AutoTokenizer, folder)
         self._model: Any = load_pretrained(AutoModel, folder).eval()
+        check_vocabulary(self._tokenizer, self._model.config, folder)
         # A tokenizer knows of positions that a model keeps for itself (RoBERTa: 512 of 514).
         limit = limit or int(self._tokenizer.model_max_length)
         self.max_tokens = min(limit, int(getattr(self._model.config, "max_position_embeddings", 512)))

@@ -55,5 +55,18 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
         raise ModelError(f"{folder}: cannot be loaded as {kind.__name__}: {_first_line(error)}") from error
 
 
+def check_vocabulary(tokenizer: Any, config: Any, folder: Path) -> None:
+    """Check that a tokenizer is the model's: without its files transformers silently makes one of two words.
+
+    Raises:
+        ModelError: It knows less than half the words that the model has vectors for.
+    """
+    if 2 * len(tokenizer) < int(config.vocab_size):
+        raise ModelError(
+            f"{folder}: its tokenizer knows {len(tokenizer)} words, the model {config.vocab_size}; "
+            "the directory lacks tokenizer.json (or vocab.json and merges.txt)"
+        )
+
+
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -109,7 +109,7 @@ class FeatureExtractor:
     ) -> tuple[Features, ExtractionReport]:
         """Add what pictures and the regions file give: v, d, faces and labels."""
         distinct = list(dict.fromkeys(path for path in paths if path is not None))
-        found = [self._regions.get(path.resolve(), PictureRegions()) for path in distinct]
+        found = [self._regions_of(path) for path in distinct]
         objects = [choose_objects(self.config, regions) for regions in found]
         report = ExtractionReport()
         if self._pictures is None:  # texts about pictures only: faces and labels
@@ -127,6 +127,12 @@ class FeatureExtractor:
             features = self._add_labels(features, found)
             features, report.attributes = self._add_faces(features, mentions, found, objects)
         return features, report
+
+    def _regions_of(self, path: Path) -> PictureRegions:
+        try:
+            return self._regions.get(path.resolve(), PictureRegions())
+        except (OSError, ValueError, RuntimeError):  # no name for a file, or links in a circle: told when it is read
+            return PictureRegions()
 
     def _add_labels(self, features: Features, found: Sequence[PictureRegions]) -> Features:
         """Add the encoded identity sentences of each picture (Eq. 6's s)."""

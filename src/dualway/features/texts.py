@@ -51,9 +51,8 @@ class Texts:
 
     def take(self, index: IntArray, rows: IntArray) -> Texts:
         """Return the strings of the chosen mentions (`index`) and entities (`rows`)."""
-        chosen = index.tolist()
+        chosen: list[int] = index.tolist()
+        entities: list[int] = rows.tolist()
         return Texts(
-            [self.mention[i] for i in chosen],
-            [self.text[i] for i in chosen],
-            [self.entities[i] for i in rows.tolist()],
+            [self.mention[i] for i in chosen], [self.text[i] for i in chosen], [self.entities[i] for i in entities]
         )

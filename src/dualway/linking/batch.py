@@ -156,4 +156,5 @@ def _origin(linker: Linker, dataset: Dataset, k: int) -> str:
     digest = hashlib.sha256(str(dataset.root.resolve()).encode("utf-8", "surrogatepass"))
     for mention in dataset.mentions:
         digest.update(repr(mention).encode("utf-8", "surrogatepass"))
-    return json.dumps([digest.hexdigest(), linker.kb.fingerprint.content, linker.ranker.fingerprint, k])
+    made_by = [linker.kb.fingerprint.content, linker.ranker.fingerprint, linker.regions]
+    return json.dumps([digest.hexdigest(), *made_by, k])

@@ -46,6 +46,7 @@ class MentionFinder:
         keys.update(name_key(alias) for others in aliases for alias in others)
         keys.discard("")
         self._names = {" ".join(key.split()[:_MAX_WORDS]) for key in keys}
+        self._first_words = {key.partition(" ")[0] for key in keys}
         multiword = [key.split() for key in keys if " " in key]
         self._parts = {word for words in multiword for word in (words[0], words[-1]) if len(word) >= _SHORT}
         self._parts -= _NO_NAME
@@ -53,8 +54,9 @@ class MentionFinder:
     def find(self, caption: str) -> list[tuple[int, int]]:
         """Return (start, end) of each mention, in order, none overlapping another.
 
-        A single word counts when it is capitalised (or its script has no case) and is a whole name, or the first or
-        last word of one. Neighbouring single words are one mention: "Wayne Gretzky" of a KB that has other Gretzkys.
+        A full name begins with a capital or a figure. A single word counts when it is capitalised (or its script has
+        no case) and is a whole name, or the first or last word of one. Neighbouring single words are one mention:
+        "Wayne Gretzky" of a KB that has other Gretzkys.
         """
         tokens = [_token(match) for match in _word_pattern().finditer(caption)]
         spans: list[tuple[int, int]] = []
@@ -67,11 +69,18 @@ class MentionFinder:
         return spans
 
     def _full_name(self, tokens: Sequence[_Token], i: int) -> int:
-        if not tokens[i].capital:
+        first = tokens[i]
+        if not (first.capital or first.key.isdigit()):  # "50 Cent"
+            return 0
+        if first.key.partition(" ")[0] not in self._first_words:
             return 0
         for length in range(min(_MAX_WORDS, len(tokens) - i), 0, -1):
             key = " ".join(token.key for token in tokens[i : i + length] if token.key)
-            if key in self._names and tokens[i + length - 1].key and (length > 1 or key not in _NO_NAME):
+            if (
+                key in self._names
+                and tokens[i + length - 1].key
+                and (length > 1 or (first.capital and key not in _NO_NAME))
+            ):
                 return length
         return 0
 
@@ -90,7 +99,7 @@ class MentionFinder:
 def _word_pattern() -> re.Pattern[str]:
     """Words: letters, digits and marks, joined by single apostrophes, hyphens or full stops; perhaps a full stop."""
     marks = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c).startswith("M"))
-    word = rf"[\w{marks}\u200c\u200d]+"
+    word = rf"(?:[^\W_]|[{marks}\u200c\u200d])+"
     return re.compile(rf"{word}(?:['’.\-]{word})*\.?")
 
 

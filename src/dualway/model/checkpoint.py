@@ -1,5 +1,7 @@
 """A model's folder: `config.json`, `model.safetensors`, and while training the state from which a killed run goes on.
 
+Where the text encoder was trained too, its weights are in `encoder.safetensors`.
+
 Only safetensors and JSON are read or written: loading a checkpoint runs no code.
 """
 
@@ -21,9 +23,10 @@ from dualway.config import Preset, from_dict, to_dict
 from dualway.errors import DataError, ModelError, UsageError
 from dualway.model.dwe_plus import DwePlus
 
-CONFIG, MODEL, STATE, HISTORY, RESULT = (
+CONFIG, MODEL, ENCODER, STATE, HISTORY, RESULT = (
     "config.json",
     "model.safetensors",
+    "encoder.safetensors",
     "resume.safetensors",
     "history.jsonl",
     "train.json",
@@ -113,9 +116,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f"{path}: no such file; train again")
     try:
         with safetensors.safe_open(path, framework="pt") as file:  # pyright: ignore[reportPrivateImportUsage]
-            meta = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            meta = dict(json.loads((file.metadata() or {}).get(_KEY, "{}")))
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: broken checkpoint ({error}); restore the file or train again") from error
 
 

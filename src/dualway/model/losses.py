@@ -135,7 +135,7 @@ def triplet_loss(positive: Tensor, negative: Tensor, mask: Tensor, margin: float
 def npair_loss(positive: Tensor, negative: Tensor, mask: Tensor) -> Tensor:
     """Return log(1 + sum over negatives of exp(g.n - g.p)), averaged over the mentions (code: N-pair, no margin).
 
-    The products are raw in the public code, while candidates are ranked by cosine (trap 4 of METHOD): `triplet_loss`
+    The products are raw in the public code, while candidates are ranked by cosine (docs/model.md): `triplet_loss`
     trains on what ranks.
 
     Args:

@@ -1,4 +1,4 @@
-"""Training: a short loop over cached features, with the best model on dev kept and exact resumption.
+"""Training: a short loop over cached features or live texts, with the best model on dev kept and exact resumption.
 
 Everything random is derived from the seed and the position: the order of an epoch from (seed, epoch), negatives and
 dropout from (seed, step). So a run that is killed and started again goes on with the same numbers, bit for bit on a
@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dualway import storage
 from dualway.config import Preset, TrainConfig
 from dualway.errors import DataError, ModelError, UsageError
 from dualway.features.arrays import Features, Ragged
 from dualway.features.batching import Batch, make_batch
+from dualway.features.texts import Texts
 from dualway.metrics import count_ranks, hits_at_k
 from dualway.model import checkpoint
 from dualway.model.checkpoint import Dims, load_model
 from dualway.model.dwe_plus import DwePlus, MentionOutput
+from dualway.model.live import LiveSource, TrainingTexts
 from dualway.model.losses import (
     DweLoss,
     LossParts,
@@ -104,11 +106,7 @@ class TrainResult:
 
 
 class BatchSource(Protocol):
-    """Where the loop gets its tensors from; another one can encode texts live.
-
-    A live source is an `nn.Module` whose tensors carry gradients. Training it needs, beside this: its parameters in
-    the optimizer, with a learning rate of their own, and its weights in the resume state and the run's folder.
-    """
+    """Where the loop gets its tensors from: cached features, or live texts (`model.live`) with gradients."""
 
     def batch(self, index: IntArray) -> Batch:
         """Return the batch of the chosen mentions (int64 [b])."""
@@ -144,6 +142,7 @@ def train(
     out: Path,
     seed: int,
     resume: bool = True,
+    texts: TrainingTexts | None = None,
     mention_ids: Sequence[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     tensorboard: bool = False,
@@ -160,21 +159,22 @@ def train(
         seed: Of initial weights, order, negatives and dropout.
         resume: Go on where a killed run of the same settings and data stopped; a finished one is returned as it is.
             False: start over.
+        texts: What the features' texts were made of, for `encoders.trainable`; else not used.
         mention_ids: Ids of the training mentions, for messages.
         progress: Called twice a second at most, and after each evaluation.
         tensorboard: Also write events to `out/tensorboard`.
 
     Raises:
-        UsageError: `out` holds a run of other settings or data; a setting that this machine cannot do.
+        UsageError: `out` holds a run of other settings or data; a setting that this machine cannot do; no texts for
+            an encoder that is to be trained.
         DataError: Nothing to train on; arrays that do not fit each other.
         ModelError: Settings that make no model; a loss that is not finite, naming step and mentions.
         StorageError: `out` cannot be written.
     """
-    if preset.encoders.trainable:
-        raise UsageError("encoders.trainable=true is not supported yet: features are cached; set it to false")
     _check_inputs(features, gold_rows, candidates)
+    texts = _check_texts(preset, features, dev, texts)
     dims = Dims(features.text_dim, features.image_dim)
-    data = _fingerprint(features, gold_rows, candidates, dev)
+    data = _fingerprint(features, gold_rows, candidates, dev, texts)
     description = checkpoint.describe_run(preset, dims, seed, data)
     if not resume:
         _clear(out)
@@ -184,7 +184,7 @@ def train(
     storage.write_json(out / checkpoint.CONFIG, description)
     names = mention_ids or [str(i) for i in range(len(features))]
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it was
-        trainer = _Trainer(preset, features, gold_rows, candidates, dev, out, seed, names)
+        trainer = _Trainer(preset, features, gold_rows, candidates, dev, out, seed, names, texts)
         writer = _writer(out) if tensorboard else None
         try:
             return trainer.run(progress, writer)
@@ -217,16 +217,16 @@ class _Trainer:
         out: Path,
         seed: int,
         names: Sequence[str],
+        texts: TrainingTexts | None,
     ) -> None:
         self.preset, self.config, self.out, self.seed, self.names = preset, preset.train, out, seed, names
-        self.source: BatchSource = CachedSource(features)
         self.gold = gold
         self.usable = np.flatnonzero(gold >= 0)  # mentions that can be learnt from
         self.lists = candidates.rows
         if preset.negatives.hard_source == "similar_text" and preset.negatives.num_hard:
             self.lists = np.full((len(gold), max(len(features.entities) - 1, 1)), -1)[:, :100]
             self.lists[self.usable] = similar_entities(features.entities, gold[self.usable])
-        self.dev = None if dev is None else _compact(dev)
+        self.dev = None if dev is None else _compact(dev, None if texts is None else texts.dev)
         self.accelerator = _make_accelerator(self.config)
         torch.manual_seed(_derive(seed, _DROPOUT))
         plan = plan_pairs(preset.model, features)
@@ -234,14 +234,32 @@ class _Trainer:
         device = self.accelerator.device
         self.model = DwePlus(preset.model, features.text_dim, features.image_dim).to(device)
         self.loss = DweLoss(preset.model, plan).to(device)
-        parameters = [*self.model.parameters(), *self.loss.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True
-        )
+        self.live = None if texts is None else LiveSource(texts, features).to(device)
+        self.source: BatchSource = CachedSource(features) if self.live is None else self.live
+        self.parts: dict[str, nn.Module] = {"model": self.model, "loss": self.loss}  # what the resume state holds
+        if self.live is not None:
+            self.parts["encoder"] = self.live.module
+        self.optimizer = self._make_optimizer()
         self.stepper = self.accelerator.prepare_optimizer(self.optimizer)
         self.state = _State()
         self.sums = np.zeros(len(LossParts._fields) + 1)  # losses since the last evaluation, and their number
         self.history: list[dict[str, Any]] = []
+        self._set_mode(training=True)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        """Return AdamW; each group's "initial_lr" is its learning rate before warm-up and decay."""
+        groups: list[dict[str, Any]] = [
+            {"params": [*self.model.parameters(), *self.loss.parameters()], "initial_lr": self.config.learning_rate}
+        ]
+        if self.live is not None:
+            rate = self.config.encoder_learning_rate
+            groups.append({"params": list(self.live.parameters()), "initial_lr": rate})
+        return torch.optim.AdamW(groups, weight_decay=self.config.weight_decay, fused=True)
+
+    def _set_mode(self, *, training: bool) -> None:
+        self.model.train(training)
+        if self.live is not None:
+            self.live.train(training)
 
     # ---- the loop
 
@@ -259,7 +277,7 @@ class _Trainer:
                 order = np.random.default_rng(_derive(self.seed, _ORDER, epoch)).permutation(self.usable)
             start = step % per_epoch * self.config.batch_size
             index = order[start : start + self.config.batch_size]
-            loss = self._step(index, _rate(self.config, step, total))
+            loss = self._step(index, _schedule(self.config, step, total))
             clock.count(len(index))
             self.state.step += 1
             last = self.state.step == total
@@ -273,13 +291,13 @@ class _Trainer:
                 progress(self._progress(total, epoch, loss, clock.rate()))
         return self._finish(clock)
 
-    def _step(self, index: IntArray, rate: float) -> float:
-        """Learn from the mentions of one batch; return the loss."""
+    def _step(self, index: IntArray, factor: float) -> float:
+        """Learn from the mentions of one batch, at `factor` times the learning rates; return the loss."""
         device = self.accelerator.device
-        batch = self.source.batch(index).to(device)
-        rows, targets = self._targets(index, batch)
         torch.manual_seed(_derive(self.seed, _DROPOUT, self.state.step + 1))
         with self.accelerator.autocast():
+            batch = self.source.batch(index).to(device)
+            rows, targets = self._targets(index, batch)
             output, entities = self.model(batch, self.source.entities(rows).to(device))
         parts: LossParts = self.loss(output, entities, targets)
         values = torch.stack(parts).detach().double().cpu().numpy()
@@ -287,9 +305,10 @@ class _Trainer:
             self._fail(output, index)
         self.accelerator.backward(parts.total)
         if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            encoder = [] if self.live is None else self.live.parameters()
+            self.accelerator.clip_grad_norm_([*self.model.parameters(), *encoder], self.config.clip_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["initial_lr"] * factor
         self.stepper.step()
         self.stepper.zero_grad(set_to_none=True)
         self.sums += np.append(values, 1)
@@ -323,12 +342,12 @@ class _Trainer:
 
     def _evaluate(self, epoch: int, writer: Any) -> None:
         """Measure dev T@1, keep the best model, write a line of history."""
-        t1 = None if self.dev is None else dev_t1(self.model, self.dev)
+        t1 = self._dev_t1()
         better = t1 is None or self.state.best_t1 is None or t1 > self.state.best_t1
         self.state.stale = 0 if better else self.state.stale + 1
         if better:
             self.state.best_t1, self.state.best_step = t1, self.state.step
-            checkpoint.write_tensors(self.out / checkpoint.MODEL, self.model.state_dict(), {"step": self.state.step})
+            self._write_best()
         means = self.sums[:-1] / max(self.sums[-1], 1.0)
         losses = dict(zip(LossParts._fields, means.tolist(), strict=True))
         self.history.append({"step": self.state.step, "epoch": epoch, **losses, "dev_t1": t1})
@@ -339,6 +358,20 @@ class _Trainer:
                 if value is not None:
                     writer.add_scalar(name, value, self.state.step)
 
+    def _dev_t1(self) -> float | None:
+        if self.dev is None:
+            return None
+        dev, texts = self.dev
+        if self.live is not None and texts is not None:
+            dev = dev._replace(features=self.live.encode(dev.features, texts))
+        return dev_t1(self.model, dev)
+
+    def _write_best(self) -> None:
+        """Write the weights as they are; the model's come last, so that the encoder's are there when they are."""
+        if self.live is not None:
+            self.live.write(self.out, self.state.step)
+        checkpoint.write_tensors(self.out / checkpoint.MODEL, self.model.state_dict(), {"step": self.state.step})
+
     def _write_history(self) -> None:
         storage.write_text(self.out / checkpoint.HISTORY, "".join(json.dumps(line) + "\n" for line in self.history))
 
@@ -348,7 +381,7 @@ class _Trainer:
 
     def _finish(self, clock: _Clock) -> TrainResult:
         if not (self.out / checkpoint.MODEL).exists():  # train.epochs = 0
-            checkpoint.write_tensors(self.out / checkpoint.MODEL, self.model.state_dict(), {"step": self.state.step})
+            self._write_best()
         result = TrainResult(
             best_t1=self.state.best_t1,
             best_step=self.state.best_step,
@@ -369,8 +402,7 @@ class _Trainer:
     def _save(self, seconds: float) -> None:
         """Write all that the next step depends on, in one file."""
         self.state.seconds = seconds
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"loss.{k}": v for k, v in self.loss.state_dict().items()}
+        tensors = {f"{part}.{k}": v for part, module in self.parts.items() for k, v in module.state_dict().items()}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
         meta = {"state": asdict(self.state), "sums": self.sums.tolist(), "history": self.history}
@@ -383,12 +415,12 @@ class _Trainer:
             self._set_centres()
             return
         tensors, meta = checkpoint.read_tensors(path)
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "loss": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"optimizer": {}, **{part: {} for part in self.parts}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = tensor
-        checkpoint.load_tensors(self.model, parts["model"], path)
-        checkpoint.load_tensors(self.loss, parts["loss"], path)
+        for part, module in self.parts.items():
+            checkpoint.load_tensors(module, parts[part], path)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             number, _, key = name.partition(".")
@@ -408,7 +440,7 @@ class _Trainer:
         if not self.loss.needs_centres:
             return
         plan = self.loss.plan
-        self.model.eval()
+        self._set_mode(training=False)
         sums = {"centre_fine": [0.0, 0], "centre_coarse": [0.0, 0]}
         for start in range(0, len(self.usable), 256):
             batch = self.source.batch(self.usable[start : start + 256]).to(self.accelerator.device)
@@ -418,7 +450,7 @@ class _Trainer:
         for name, (total, number) in sums.items():
             if number:
                 getattr(self.loss, name).copy_(total / number)
-        self.model.train()
+        self._set_mode(training=True)
 
 
 class _Clock:
@@ -469,7 +501,7 @@ def dev_t1(model: DwePlus, dev: DevSet) -> float:
     return float(hits_at_k(counts, 1).mean())
 
 
-def _compact(dev: DevSet) -> DevSet | None:
+def _compact(dev: DevSet, texts: Texts | None) -> tuple[DevSet, Texts | None] | None:
     """Keep the mentions with gold and the entities that are candidates: the others cannot change T@1."""
     index = np.flatnonzero(dev.gold_rows >= 0)
     if not len(index):
@@ -479,7 +511,8 @@ def _compact(dev: DevSet) -> DevSet | None:
     features = dev.features.take(index)
     small = replace(features, entities=features.entities[rows])
     renamed = np.where(lists.rows >= 0, np.searchsorted(rows, np.maximum(lists.rows, 0)), -1)
-    return DevSet(small, np.searchsorted(rows, gold), CandidateLists(renamed, lists.scores))
+    compact = DevSet(small, np.searchsorted(rows, gold), CandidateLists(renamed, lists.scores))
+    return compact, None if texts is None else texts.take(index, rows)
 
 
 def _add(sums: list[Any], pairs: Pairs | None) -> None:
@@ -493,12 +526,11 @@ def _derive(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _rate(config: TrainConfig, step: int, total: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then constant or linear to 0."""
-    factor = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+def _schedule(config: TrainConfig, step: int, total: int) -> float:
+    """Return the share of the learning rates that a step has: linear warm-up, then constant or linear to 0."""
     if config.linear_decay and step >= config.warmup_steps:
-        factor = (total - step) / max(total - config.warmup_steps, 1)
-    return config.learning_rate * factor
+        return (total - step) / max(total - config.warmup_steps, 1)
+    return min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
 
 
 def _make_accelerator(config: TrainConfig) -> Accelerator:
@@ -533,11 +565,32 @@ def _check_inputs(features: Features, gold: IntArray, candidates: CandidateLists
         raise DataError(f"gold or candidates point behind the {len(features.entities)} entities; rebuild them")
 
 
-def _fingerprint(features: Features, gold: IntArray, candidates: CandidateLists, dev: DevSet | None) -> str:
+def _check_texts(
+    preset: Preset, features: Features, dev: DevSet | None, texts: TrainingTexts | None
+) -> TrainingTexts | None:
+    """Return the texts when the encoder is to be trained."""
+    if not preset.encoders.trainable:
+        return None
+    if texts is None:
+        raise UsageError(
+            "encoders.trainable=true needs the texts themselves: pass texts=TrainingTexts(..), or set it to false"
+        )
+    texts.check(features, None if dev is None else dev.features)
+    return texts
+
+
+def _fingerprint(
+    features: Features,
+    gold: IntArray,
+    candidates: CandidateLists,
+    dev: DevSet | None,
+    texts: TrainingTexts | None,
+) -> str:
     arrays: list[Any] = [gold, candidates.rows, *_arrays(features)]
     if dev is not None:
         arrays += [dev.gold_rows, dev.candidates.rows, *_arrays(dev.features)]
-    return checkpoint.fingerprint_arrays(arrays)
+    of_arrays = checkpoint.fingerprint_arrays(arrays)
+    return of_arrays if texts is None else f"{of_arrays}-{texts.fingerprint()}"
 
 
 def _arrays(features: Features) -> list[Any]:
@@ -549,7 +602,8 @@ def _arrays(features: Features) -> list[Any]:
 
 
 def _clear(out: Path) -> None:
-    for name in (checkpoint.RESULT, checkpoint.STATE, checkpoint.HISTORY, checkpoint.MODEL, checkpoint.CONFIG):
+    files = (checkpoint.RESULT, checkpoint.STATE, checkpoint.HISTORY, checkpoint.MODEL, checkpoint.ENCODER)
+    for name in (*files, checkpoint.CONFIG):
         (out / name).unlink(missing_ok=True)
 
 
@@ -563,7 +617,10 @@ def _read_finished(out: Path, description: dict[str, Any]) -> TrainResult | None
             f"{out}: holds a run of other settings, seed or data ({_difference(found, description)}); "
             "choose another --out or start over (--restart)"
         )
-    if not (out / checkpoint.RESULT).exists() or not (out / checkpoint.MODEL).exists():
+    needed = [checkpoint.RESULT, checkpoint.MODEL]
+    if description["preset"]["encoders"]["trainable"]:
+        needed.append(checkpoint.ENCODER)
+    if not all((out / name).exists() for name in needed):
         return None
     values = storage.read_json(out / checkpoint.RESULT)
     values["notes"], values["history"] = tuple(values["notes"]), tuple(values["history"])
