@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ class Step:
     command: Sequence[str]
     result: Path | None = None
     skip_if: Path | None = None
-    allow_failure: bool = False
-    extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def shown(self) -> str:
@@ -66,7 +64,7 @@ def _execute(step: Step, say: Callable[[str], None]) -> dict[str, Any]:
     program = sys.executable if step.command[0] == "python" else str(binary / step.command[0])
     start = time.perf_counter()
     done = subprocess.run([program, *step.command[1:]], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode and not step.allow_failure:
+    if done.returncode:
         raise SystemExit(f"{step.name} failed with exit code {done.returncode}\n{done.stdout}")
     return {
         "command": step.shown,

@@ -41,7 +41,8 @@ class FeatureConfig:
     identity_threshold: float = 0.5  # "confidence scores greater than 0.5": strict
     identity_keys: Literal["per_label", "joined"] = "per_label"  # s has n_s rows; "concatenate them" = joined
     object_classes: tuple[str, ...] = ()  # empty: all classes; the public code keeps ("person",)
-    max_objects: int = 16
+    max_objects: int | None = None  # None: all are kept, as in the public code
+    no_object: Literal["picture", "zero"] = "picture"  # what stands for no object kept; the public code: a zero vector
     min_object_score: float = 0.0
 
 
@@ -84,6 +85,7 @@ class NegativeConfig:
 
     num_hard: int = 1
     num_in_batch: int = 1  # -1: every other entity of the batch
+    share_hard: bool = False  # every mention meets the whole batch's hard negatives: the public code's broadcast
     hard_source: Literal["retrieved", "similar_text"] = "retrieved"
 
 
@@ -163,7 +165,7 @@ _LIMITS: dict[str, tuple[float, float, str]] = {
     "features.max_objects": (1, math.inf, ""),
     "features.min_object_score": (0, 1, ""),
     "features.identity_threshold": (0, 1, ""),
-    "model.dim": (1, math.inf, ""),
+    "model.dim": (1, 65_536, ""),
     "model.heads": (1, math.inf, ""),
     "model.temperature": (0, math.inf, "<"),
     "model.margin": (0, math.inf, ""),
@@ -214,7 +216,8 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset(name="paper"),
     "released": Preset(
         name="released",
-        features=FeatureConfig(text_template="{mention} [SEP] {text}", object_classes=("person",)),
+        encoders=EncoderConfig(text="openai/clip-vit-base-patch32", image="openai/clip-vit-base-patch32"),
+        features=FeatureConfig(text_template="{mention} [SEP] {text}", object_classes=("person",), no_object="zero"),
         model=ModelConfig(
             project_entity="none",
             use_faces=False,
@@ -228,11 +231,11 @@ PRESETS: dict[str, Preset] = {
             coarse_pair="t_v",
             fine_pair="m_mv",
             rank_loss="npair",
-            fine_weight=0.0,
+            fine_weight=1.0,
             coarse_weight=1.0,
             rank_weight=1.0,
         ),
-        negatives=NegativeConfig(num_hard=1, num_in_batch=-1, hard_source="similar_text"),
+        negatives=NegativeConfig(num_hard=1, num_in_batch=0, share_hard=True, hard_source="similar_text"),
         train=TrainConfig(batch_size=128, warmup_steps=100, linear_decay=True, clip_norm=1.0, seeds=(114514,)),
     ),
 }

@@ -46,6 +46,7 @@ class Ranker(Protocol):
 
     fingerprint: str
     reads_pictures: bool
+    num_candidates: int  # how many compete, whatever number is asked for
 
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
         """Return scores and evidence for every candidate."""
@@ -138,7 +139,7 @@ class Linker:
 
         Args:
             mentions: What to link; a mention does not influence another one.
-            k: Candidates kept, 1 or more. 100 compete whatever `k` is.
+            k: Candidates kept, 1 or more. As many as the settings say (100) compete when `k` is smaller.
             image_path: Where a mention's picture lies (None for none); by default its `image` as a path.
 
         Raises:
@@ -176,7 +177,7 @@ class Linker:
 
     def _link_chunk(self, mentions: list[Mention], k: int, path_of: ImagePath) -> list[Link]:
         # More than there are entities would only be padding, and memory.
-        candidates = self._source.search(mentions, min(max(k, 100), max(len(self.kb), 100)))
+        candidates = self._source.search(mentions, min(max(k, self.ranker.num_candidates), max(len(self.kb), 1)))
         ranking = self.ranker.rank(mentions, candidates, path_of)
         return [self._make_link(mention, i, candidates, ranking, k) for i, mention in enumerate(mentions)]
 
@@ -212,6 +213,7 @@ class _UntrainedRanker:
     """Names, caption words and text similarity; a representation is encoded when it first becomes a candidate."""
 
     reads_pictures = False
+    num_candidates = UNTRAINED.candidates.num_candidates
 
     def __init__(self, system: FromKb) -> None:
         self._system = system
@@ -243,6 +245,7 @@ class _TrainedRanker:
         self._scorer = self._system.scorer(self._entities)
         self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names, None), note
         self.reads_pictures = pipeline.extractor.image is not None
+        self.num_candidates = run.preset.candidates.num_candidates
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
 
     def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:

@@ -354,6 +354,7 @@ def train_run(
             "mentions": result.mentions,
             "skipped": result.skipped,
             "mentions_per_s": round(result.mentions_per_s, 1),
+            "notes": list(result.notes),
         }
         # Only now: `train` has refused a folder that holds another run, which stays as it was.
         prior.to_file(out / PRIOR)

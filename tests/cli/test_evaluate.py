@@ -110,12 +110,18 @@ def test_splits_of_a_folder_and_a_whole_file(run, data):
 
 
 @pytest.mark.realmodel
-def test_the_untrained_linker_counts_a_prior_where_it_finds_train(kb, data):
+def test_the_untrained_linker_counts_a_prior_where_it_finds_train(kb, data, tmp_path):
+    rows = ["lexical", "prior", "from_kb"]
     beside = call("evaluate", "--kb", kb, "--data", data, "--json", "-")
-    assert [row["system"] for row in beside.json["protocols"]["top100"]["systems"]] == ["lexical", "prior", "from_kb"]
-    alone = call("evaluate", "--kb", kb, "--data", data / "dev.jsonl", "--json", "-")
-    assert [row["system"] for row in alone.json["protocols"]["top100"]["systems"]] == ["lexical", "from_kb"]
-    assert "no train split beside the data, so there is no prior row" in alone.err
+    assert [row["system"] for row in beside.json["protocols"]["top100"]["systems"]] == rows
+    file = call("evaluate", "--kb", kb, "--data", data / "dev.jsonl", "--json", "-")
+    assert file.json["protocols"]["top100"]["systems"][1] | {"seconds": 0, "mentions_per_second": 0} == (
+        beside.json["protocols"]["top100"]["systems"][1] | {"seconds": 0, "mentions_per_second": 0}
+    )
+    (tmp_path / "alone.jsonl").write_bytes((data / "dev.jsonl").read_bytes())
+    alone = call("evaluate", "--kb", kb, "--data", tmp_path / "alone.jsonl", "--json", "-")
+    assert [row["system"] for row in alone.json["protocols"]["top100"]["systems"]] == rows
+    assert "no train split beside the data: the prior row knows no links" in alone.err
     assert alone.json["run"] is None
 
 

@@ -133,14 +133,21 @@ def test_an_interrupted_training(kb, data, small, tmp_path):
     """Ctrl-C: one line, 130, no traceback; the same command goes on."""
     arguments = ["train", "--data", data, "--kb", kb, "--out", tmp_path / "run", *small, "--set", "train.epochs=100000"]
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where a shell runs us with `&`
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "seed-0" / "config.json").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "dualway: interrupted"
     assert "Traceback" not in err

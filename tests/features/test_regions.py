@@ -151,6 +151,27 @@ def test_crops_are_encoded_and_kept_by_content_and_box(picture: Path, tmp_path: 
     assert (whole.box, whole.label) == ((0, 0, 40, 20), "picture")
 
 
+def test_no_object_may_be_a_zero_vector_as_in_the_public_code(picture: Path):
+    found = PictureEncoder(ColourEncoder(), None, no_object="zero").encode([picture], [[]])
+    assert found.objects.values.tolist() == [[0, 0, 0]]
+    assert found.image.tolist() == [[127.5, 0, 127.5]]
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"image": "a", "faces": [{"box": [0, 0, 1, 1], "attributes": [1]}]}, "'attributes' must be an object"),
+        ({"image": "a", "objects": ["person"]}, "'objects' must be a list of objects"),
+        ({"image": "a\x00b"}, "must be the path"),
+        ({"image": "a", "objects": [{"box": [0, 0, 10**400, 1]}]}, "too large"),
+    ],
+)
+def test_odd_values_are_clear_errors(tmp_path: Path, record: object, problem: str):
+    with pytest.raises(DataError, match="line 1") as raised:
+        read_regions(write(tmp_path, record))
+    assert problem in str(raised.value)
+
+
 def test_features_hold_objects_faces_and_labels_of_the_file(picture: Path, tmp_path: Path):
     extractor = FeatureExtractor(
         FeatureConfig(object_classes=("person",)),

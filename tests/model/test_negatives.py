@@ -98,3 +98,13 @@ def test_similar_entities_equal_a_plain_loop():
     assert similar_entities(entities[:3], np.array([0, 2]), k=9).shape == (2, 2)
     assert similar_entities(entities[:1], np.array([0])).shape == (1, 0)
     assert np.isfinite(similar_entities(np.zeros((3, 2), dtype=np.float32), np.array([1]), k=2)).all()
+
+
+def test_shared_hard_negatives_are_the_whole_batchs_without_the_own_gold():
+    lists, gold = np.array([[1, 2], [0, 3], [0, 1]]), np.array([0, 1, 2])
+    config = NegativeConfig(num_hard=1, num_in_batch=0, share_hard=True)
+    drawn = draw_negatives(config, lists, gold, np.random.default_rng(0))
+    assert drawn.rows.shape == (3, 3)
+    assert (drawn.rows == drawn.rows[0]).all()
+    assert not (drawn.mask & (drawn.rows == gold[:, None])).any()
+    assert drawn.mask.sum() == (drawn.rows != gold[:, None]).sum()

@@ -12,7 +12,7 @@ from dualway.candidates.names import NameIndex
 from dualway.candidates.prior import MentionPrior
 from dualway.config import PRESETS, Preset, override
 from dualway.encoders.cache import CachedTextEncoder
-from dualway.errors import ModelError, UsageError
+from dualway.errors import ModelError, ScoreError, UsageError
 from dualway.features.arrays import Features
 from dualway.features.extract import EntityVectors, FeatureExtractor
 from dualway.protocols import Task
@@ -261,14 +261,15 @@ class TestFromKb:
         assert (evidence.text == 0).all()
         assert (evidence.name > 0).any()
 
-    def test_a_zero_vector_is_no_evidence_and_no_nan(self, world):
-        class Zero(HashedWords):
+    @pytest.mark.parametrize("bad", [0.0, float("nan")])
+    def test_a_vector_without_direction_is_an_error_that_names_the_entity(self, world, bad):
+        class Broken(HashedWords):
             def _vector(self, text):
-                return np.zeros(24, np.float32)
+                return np.full(24, bad, np.float32)
 
-        vectors = EntityVectors(FeatureExtractor(TINY.features, Zero()), world.kb)
-        evidence = FromKb(world.names, vectors).evidence(world.mentions, world.task.candidates.rows)
-        assert (evidence.text == 0).all()
+        vectors = EntityVectors(FeatureExtractor(TINY.features, Broken()), world.kb)
+        with pytest.raises(ScoreError, match="entity 'Q"):
+            FromKb(world.names, vectors).evidence(world.mentions, world.task.candidates.rows)
 
     def test_an_entity_is_encoded_when_it_first_becomes_a_candidate(self, world):
         class Counting(HashedWords):

@@ -123,13 +123,12 @@ class _Subject:
         return subject
 
     def systems(self) -> Sequence[Any]:
-        """Return the rows: lexical, prior (where links were counted), from_kb, and the run's model, a run per seed."""
+        """Return the rows: lexical, prior, from_kb, and the run's model, a run per seed."""
         from dualway.systems import system_class
 
         names = self.pipeline.names
         rows: list[Any] = [system_class("lexical")(names)]
-        if len(self.prior):
-            rows.append(system_class("prior")(names, self.prior))
+        rows.append(system_class("prior")(names, self.prior))
         rows.append(self.pipeline.untrained())
         if self.run is not None:
             model, run = system_class("dwe_plus"), self.run
@@ -184,10 +183,18 @@ def _count_training_links(data: Path, output: Output) -> tuple[MentionPrior, fro
     from dualway.candidates.prior import MentionPrior
     from dualway.datasets import list_splits, open_dataset
     from dualway.datasets.base import is_folder
+    from dualway.errors import DataError
     from dualway.evaluation import caption_key
 
-    if not is_folder(data) or "train" not in list_splits(data):
-        output.note("no train split beside the data, so there is no prior row")
+    folder = data if is_folder(data) else data.parent
+    try:
+        found = "train" in list_splits(folder)
+    except DataError:  # a file among others that are no data set
+        found = False
+    if not found:
+        output.note("no train split beside the data: the prior row knows no links and equals lexical")
         return MentionPrior(), frozenset()
-    train = open_dataset(data, "train")
+    train = open_dataset(folder, "train")
+    if folder != data:
+        output.note(f"prior counted on the train split of {folder}")
     return MentionPrior.build(train.mentions, train.gold), frozenset(caption_key(m.text) for m in train.mentions)

@@ -25,7 +25,7 @@ FORMATS: dict[Callable[[str, Any], bool], Layout] = {
 LOOKED_FOR = "train/dev/test.json or .jsonl, NAME.train.json, NAME_dev.jsonl, splits.json beside one NAME.json"
 # Files of the same folders that hold entities, lists or features rather than mentions.
 _OTHER_FILES = re.compile(
-    r"(splits|entities|entity_list|kb_entity|neg_list|qids_ordered|search_top\d+|property|brief|fact|.*2.*|config)\.json"
+    r"(splits|entities|entity_list|kb_entity|neg_list|qids_ordered|search_top\d+|property|brief|fact|config|(qid|ne|id|entity|total)2\w+)\.json"
 )
 _SPLIT_NAME = re.compile(r"(?:(?P<prefix>.*)[._-])?(?P<split>train|dev|valid|validation|val|test)", re.IGNORECASE)
 _SAME_SPLIT = {"valid": "dev", "validation": "dev", "val": "dev"}

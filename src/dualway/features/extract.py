@@ -69,7 +69,7 @@ class FeatureExtractor:
         regions: Mapping[Path, PictureRegions] | None = None,
     ) -> None:
         self.config, self.text, self.image = config, text, image
-        self._pictures = None if image is None else PictureEncoder(image, cache_folder)
+        self._pictures = None if image is None else PictureEncoder(image, cache_folder, no_object=config.no_object)
         self._regions = {path.resolve(): found for path, found in (regions or {}).items()}
 
     def entities(self, kb: KnowledgeBase, rows: IntArray | None = None) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -43,10 +44,14 @@ class PictureEncoder:
     Args:
         encoder: The picture encoder.
         cache_folder: Where vectors are kept; None keeps none.
+        no_object: What stands for a picture without objects: the picture itself, or a zero vector (public code).
     """
 
-    def __init__(self, encoder: ImageEncoder, cache_folder: Path | None) -> None:
+    def __init__(
+        self, encoder: ImageEncoder, cache_folder: Path | None, *, no_object: Literal["picture", "zero"] = "picture"
+    ) -> None:
         self.encoder = encoder
+        self._scale = np.float32(no_object == "picture")
         self._cache = VectorCache(cache_folder, encoder.fingerprint, encoder.dim)
 
     def encode(self, paths: Sequence[Path], objects: Sequence[Sequence[Region]]) -> PictureVectors:
@@ -64,7 +69,7 @@ class PictureEncoder:
             lines.append(vectors)
         if lines:
             done.image = np.stack([line[0] for line in lines])
-            lists = [line[1:] if len(line) > 1 else line for line in lines]
+            lists = [line[1:] if len(line) > 1 else line * self._scale for line in lines]
             offsets = np.cumsum([0, *map(len, lists)]).astype(np.int64)
             done.objects = Ragged(np.concatenate(lists), offsets)
         return done

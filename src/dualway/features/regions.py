@@ -63,7 +63,7 @@ def read_regions(path: Path) -> dict[Path, PictureRegions]:
     for number, record in read_jsonl(path):
         try:
             image, regions = _parse(record)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(f"not a picture's regions: {_explain(error)}", path=path, line=number) from error
         picture = path.parent / image
         if picture in found:
@@ -119,18 +119,24 @@ def _parse(record: Any) -> tuple[str, PictureRegions]:
         raise TypeError("expected an object")
     values = cast("dict[str, Any]", record)
     image = values["image"]
-    if not isinstance(image, str) or not image:
+    if not isinstance(image, str) or not image or "\0" in image:
         raise TypeError("'image' must be the path of a picture")
+    for part in ("objects", "faces", "labels"):
+        if not all(isinstance(item, dict) for item in values.get(part, [])):
+            raise TypeError(f"'{part}' must be a list of objects")
     objects = [
         Region(_box(item["box"]), str(item.get("label", "")), _score(item.get("score", 1.0)))
         for item in values.get("objects", [])
     ]
-    faces = [
-        Face(_box(item["box"]), {str(k): str(v) for k, v in item.get("attributes", {}).items()})
-        for item in values.get("faces", [])
-    ]
+    faces = [Face(_box(item["box"]), _attributes(item.get("attributes", {}))) for item in values.get("faces", [])]
     labels = [IdentityLabel(str(item["label"]), _score(item["score"])) for item in values.get("labels", [])]
     return image, PictureRegions(tuple(objects), tuple(faces), tuple(labels))
+
+
+def _attributes(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise TypeError("'attributes' must be an object of names and values")
+    return {str(name): str(known) for name, known in cast("dict[str, Any]", value).items()}
 
 
 def _box(value: Any) -> Box:

@@ -131,7 +131,7 @@ class _Job:
 
     def append(self, links: Sequence[Link]) -> None:
         """Write the lines of links and see them on the disk."""
-        lines = "".join(json.dumps(link_record(link), ensure_ascii=False) + "\n" for link in links)
+        lines = "".join(json.dumps(link_record(link), ensure_ascii=False, allow_nan=False) + "\n" for link in links)
         with storage_errors(self._target), self._lines.open("ab") as file:
             file.write(repair(lines).encode())
             file.flush()

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from dualway.encoders import load_text_encoder
@@ -86,8 +85,8 @@ class LiveSource(nn.Module):
     def __init__(self, texts: TrainingTexts, features: Features) -> None:
         super().__init__()
         self.base = texts.encoder.fingerprint
-        self._encoder = _trainable(copy.deepcopy(texts.encoder))
-        self.module = self._encoder.module
+        self._encoder = copy.deepcopy(_trainable(texts.encoder))
+        self.module = self._encoder.module.float()  # in half precision small steps would be rounded away
         self._texts, self._features = texts.train, features
 
     def batch(self, index: IntArray) -> Batch:
@@ -142,7 +141,7 @@ def load_encoder(folder: Path, name: str) -> TrainableEncoder:
             f"{path}: trained from another encoder than {name!r} is now (fingerprint {encoder.fingerprint}, "
             f"expected {meta.get('base')}); restore it or train again"
         )
-    checkpoint.load_tensors(encoder.module, tensors, path)
+    checkpoint.load_tensors(encoder.module.float(), tensors, path)
     digest = hashlib.sha256(encoder.fingerprint.encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].numpy().tobytes())
@@ -151,15 +150,9 @@ def load_encoder(folder: Path, name: str) -> TrainableEncoder:
 
 
 def _trainable(encoder: TextEncoder) -> TrainableEncoder:
-    """Return the encoder in single precision, in which small steps are not rounded away.
-
-    Raises:
-        ModelError: It has nothing to train.
-    """
-    if not isinstance(encoder, TrainableEncoder) or not isinstance(encoder.module, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(encoder, TrainableEncoder):
         raise ModelError(
             f"encoders.trainable=true: {type(encoder).__name__} has no torch module to train (`module` and "
             "`encode_batch`); use a sentence encoder or CLIP, or set encoders.trainable=false"
         )
-    encoder.module.float()
     return encoder

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dualway.config import ModelConfig
-from dualway.features.arrays import Features
+from dualway.features.arrays import Features, Ragged
 from dualway.model.dwe_plus import MentionOutput
 
 TEMPERATURES = {"eq10": 0.5, "msc": 0.25, "infonce": 0.07}  # where ModelConfig.temperature is None
@@ -188,7 +188,8 @@ def plan_pairs(config: ModelConfig, features: Features) -> PairPlan:
     fine: Literal["f_d", "m_mv"] | None = config.fine_pair
     if fine == "f_d" and not _has_located_faces(config, features):
         fine = "m_mv"
-        notes.append("fine contrast (Eq. 12) compares (m, m_v): no faces in known objects to compare (f, d)")
+        if regions:
+            notes.append("fine contrast (Eq. 12) compares (m, m_v): no faces in known objects to compare (f, d)")
     if fine == "m_mv" and not regions:
         fine = None
         notes.append("fine contrast (Eq. 12) is left out: there are no objects")
@@ -227,7 +228,7 @@ def _unused(config: ModelConfig, features: Features) -> list[str]:
     return [
         f"model.{name} is on, but nothing of its kind was extracted"
         for name, (on, x) in wanted.items()
-        if on and x is None
+        if on and (x is None or not len(x.values if isinstance(x, Ragged) else x))
     ]
 
 

@@ -34,6 +34,9 @@ def draw_negatives(config: NegativeConfig, lists: IntArray, gold: IntArray, rng:
         rng: The only source of chance.
     """
     hard = draw_hard(lists, gold, config.num_hard, rng)
+    if config.share_hard:  # the public code's broadcast: every mention meets the hard negatives of the whole batch
+        shared = np.broadcast_to(hard.rows.reshape(1, -1), (len(gold), hard.rows.size))
+        hard = Negatives(shared, hard.mask.reshape(1, -1) & (shared != gold[:, None]))
     in_batch = draw_in_batch(gold, config.num_in_batch, rng)
     return Negatives(np.hstack([hard.rows, in_batch.rows]), np.hstack([hard.mask, in_batch.mask]))
 

@@ -87,7 +87,9 @@ class Scorer:
             vectors = unit(output.g)
             _check_vectors(vectors, [_name(i, ids) for i in index.tolist()])
             g[index] = vectors.float().cpu().numpy()
-            attention += _split_attention(output.attention, features, index)
+            # Without objects among the keys the one weight is that of the whole picture.
+            weights = output.attention if self.model.config.use_objects else None
+            attention += _split_attention(weights, features, index)
         return MentionVectors(g, attention)
 
     def score(

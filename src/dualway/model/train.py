@@ -87,7 +87,7 @@ class TrainResult:
         best_step: The step it was reached at, that of the saved model.
         steps: Steps made.
         seconds: Wall-clock seconds of training and evaluation, over all resumptions.
-        mentions_per_s: Mentions trained on a second, evaluation left out, in the last session.
+        mentions_per_s: Mentions trained on a second, evaluation left out, since the last start.
         mentions: Mentions trained on.
         skipped: Mentions left out, their gold being NIL or not in the knowledge base.
         notes: What gave way because of the data, in words.
@@ -622,9 +622,13 @@ def _read_finished(out: Path, description: dict[str, Any]) -> TrainResult | None
         needed.append(checkpoint.ENCODER)
     if not all((out / name).exists() for name in needed):
         return None
-    values = storage.read_json(out / checkpoint.RESULT)
-    values["notes"], values["history"] = tuple(values["notes"]), tuple(values["history"])
-    return TrainResult(**values)
+    path = out / checkpoint.RESULT
+    try:
+        values = storage.read_json(path)
+        values["notes"], values["history"] = tuple(values["notes"]), tuple(values["history"])
+        return TrainResult(**values)
+    except (DataError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: damaged ({error}); start over (--restart)") from error
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:

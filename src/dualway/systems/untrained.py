@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dualway.candidates.names import NameIndex
+from dualway.errors import ScoreError
 from dualway.features.extract import EntityVectors
 from dualway.protocols import Task
 from dualway.schema import FloatArray, IntArray, Mention
@@ -16,6 +17,7 @@ from dualway.schema import FloatArray, IntArray, Mention
 NAME_WEIGHT = 1.0
 CAPTION_WEIGHT = 1.0
 TEXT_WEIGHT = 0.4
+_REMEDY = "is zero or not finite, so it has no honest rank; check the text encoder"
 
 
 class Evidence(NamedTuple):
@@ -55,8 +57,10 @@ class FromKb:
         """Return the similarities of each mention to its candidates (int64 [n, k] rows, -1 = none)."""
         cosine = np.zeros(rows.shape, dtype=np.float32)
         if self.vectors is not None:
-            entities = self.vectors.of(rows)[np.maximum(rows, 0)]  # [n, k, dim]
-            cosine = np.einsum("nd,nkd->nk", self._captions(self.vectors, mentions), _unit(entities))
+            entities = self.vectors.of(rows)  # [num_entities, dim]
+            self._check_entities(self.vectors, np.unique(rows[rows >= 0]))
+            captions = self._captions(self.vectors, mentions)
+            cosine = np.einsum("nd,nkd->nk", captions, _unit(entities[np.maximum(rows, 0)]))  # [n, k]
         return Evidence(
             name=self._names.score([mention.surface for mention in mentions], rows),
             caption=self._names.caption_score(mentions, rows),
@@ -75,11 +79,25 @@ class FromKb:
         total = NAME_WEIGHT * self._names.score_all([mention.surface for mention in mentions])
         total += CAPTION_WEIGHT * self._names.caption_score_all(mentions)
         if self.vectors is not None:
+            self._check_entities(self.vectors, np.arange(len(self.vectors.kb)))
             total += TEXT_WEIGHT * self._captions(self.vectors, mentions) @ _unit(self.vectors.all()).T
         return total.astype(np.float32)
 
     def _captions(self, vectors: EntityVectors, mentions: Sequence[Mention]) -> FloatArray:
-        return _unit(vectors.extractor.text.encode_texts([mention.text for mention in mentions]))
+        encoded = vectors.extractor.text.encode_texts([mention.text for mention in mentions])
+        broken = _broken(encoded)
+        if len(broken):
+            raise ScoreError(f"mention {mentions[broken[0]].id!r}: the vector of its caption {_REMEDY}")
+        return _unit(encoded)
+
+    def _check_entities(self, vectors: EntityVectors, rows: IntArray) -> None:
+        if len(broken := _broken(vectors.of(rows)[rows])):
+            raise ScoreError(f"entity {vectors.kb.ids[rows[broken[0]]]!r}: the vector of its text {_REMEDY}")
+
+
+def _broken(vectors: FloatArray) -> IntArray:
+    """Return which rows have no direction: zero or not finite."""
+    return np.flatnonzero(~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)))
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
