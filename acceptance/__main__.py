@@ -21,13 +21,16 @@ PARTS = {"main-job": main_job}
 def main() -> None:
     """Run the parts; a killed run goes on where it was."""
     parser = argparse.ArgumentParser(description="Run every promised figure in full and write docs/results/.")
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--fresh", action="store_true", help="forget what was done before")
     options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown part {unknown.pop()!r}; choose from {', '.join(PARTS)}")
     if options.fresh:
         shutil.rmtree(WORK, ignore_errors=True)
     today = datetime.date.today().isoformat()
-    for name in options.parts:
+    for name in options.parts or PARTS:
         part = PARTS[name]
         body = part.run_all(lambda line: print(line, file=sys.stderr, flush=True))
         path = Path("docs") / "results" / f"{today}-{name}.md"
