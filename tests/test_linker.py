@@ -319,3 +319,17 @@ class TestLoad:
         (copy / "prior.json").unlink()
         with pytest.raises(ModelError, match=r"prior\.json"):
             Linker.load(copy)
+
+
+def test_a_run_trained_with_regions_says_so_when_they_are_missing(tmp_path):
+    from dualway.config import get_preset as preset_of
+    from dualway.run import Run as AnyRun
+
+    base = {"folder": tmp_path, "preset": preset_of("paper"), "kb_path": tmp_path, "kb_compatibility": "x"}
+    said: list[str] = []
+    AnyRun(**base, encoders={}, results={"0": {"regions": True}}).note_regions(None, said.append)
+    assert len(said) == 1
+    assert "--regions" in said[0]
+    AnyRun(**base, encoders={}, results={"0": {"regions": True}}).note_regions(tmp_path, said.append)
+    AnyRun(**base, encoders={}, results={"0": {}}).note_regions(None, said.append)
+    assert len(said) == 1

@@ -124,6 +124,7 @@ class Linker:
         opened = kb if isinstance(kb, KnowledgeBase) else opened_run.open_kb(None if kb is None else Path(kb))
         opened_run.check_kb(opened)
         found = None if regions is None else Path(regions)
+        opened_run.note_regions(found, note or _silent)
         pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found)
         pipeline.check_encoders(opened_run.encoders)
         ranker = _TrainedRanker(opened_run, pipeline, seed, note or _silent)

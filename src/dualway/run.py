@@ -37,6 +37,7 @@ from dualway.systems.untrained import FromKb
 
 if TYPE_CHECKING:
     from dualway.model.live import TrainingTexts
+    from dualway.model.train import TrainResult
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -90,6 +91,11 @@ class Run:
         except (DataError, UsageError, KeyError, TypeError, ValueError) as error:
             problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ModelError(f"{path}: damaged ({problem}); restore it or train again with --restart") from error
+
+    def note_regions(self, regions: Path | None, note: Note) -> None:
+        """Tell when the run was trained with a regions file and is now used without one."""
+        if regions is None and any(result.get("regions") for result in self.results.values()):
+            note(f"{self.folder} was trained with a regions file and is used without one; give --regions FILE")
 
     def seed_folder(self, seed: int) -> Path:
         """Return the folder of one seed's model."""
@@ -277,6 +283,20 @@ def describe(run: Run, kb: KnowledgeBase, data: Path, results: dict[str, Any]) -
     }
 
 
+def _describe_result(result: TrainResult, *, with_regions: bool) -> dict[str, Any]:
+    return {
+        "best_dev_t1": result.best_t1,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "seconds": round(result.seconds, 1),
+        "mentions": result.mentions,
+        "skipped": result.skipped,
+        "mentions_per_s": round(result.mentions_per_s, 1),
+        "regions": with_regions,
+        "notes": list(result.notes),
+    }
+
+
 def train_run(
     *,
     data: Path,
@@ -346,16 +366,7 @@ def train_run(
         )
         for remark in result.notes if not results else ():  # the same for every seed
             note(remark)
-        results[str(seed)] = {
-            "best_dev_t1": result.best_t1,
-            "best_step": result.best_step,
-            "steps": result.steps,
-            "seconds": round(result.seconds, 1),
-            "mentions": result.mentions,
-            "skipped": result.skipped,
-            "mentions_per_s": round(result.mentions_per_s, 1),
-            "notes": list(result.notes),
-        }
+        results[str(seed)] = _describe_result(result, with_regions=regions is not None)
         # Only now: `train` has refused a folder that holds another run, which stays as it was.
         prior.to_file(out / PRIOR)
         write_json(out / CAPTIONS, captions)

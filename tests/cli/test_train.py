@@ -13,7 +13,7 @@ import pytest
 
 from .calls import COMMAND, LINKS, call, listing, write_lines
 
-RESULT = {"best_dev_t1", "best_step", "steps", "seconds", "mentions", "skipped", "notes", "mentions_per_s"}
+RESULT = {"best_dev_t1", "best_step", "steps", "seconds", "mentions", "skipped", "notes", "regions", "mentions_per_s"}
 
 
 def test_results_for_people_and_for_machines(kb, data, small, tmp_path):

@@ -114,6 +114,7 @@ class _Subject:
             subject.captions = captions
             return subject
         opened_run = Run.open(run)
+        opened_run.note_regions(regions, output.note)
         opened = opened_run.open_kb(kb)
         preset = override(opened_run.preset, overrides)
         prior = opened_run.prior()

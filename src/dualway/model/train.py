@@ -7,6 +7,7 @@ CPU with the same number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dualway import storage
-from dualway.config import Preset, TrainConfig
+from dualway.config import Preset, TrainConfig, from_dict, to_dict
 from dualway.errors import DataError, ModelError, UsageError
 from dualway.features.arrays import Features, Ragged
 from dualway.features.batching import Batch, make_batch
@@ -612,6 +613,8 @@ def _read_finished(out: Path, description: dict[str, Any]) -> TrainResult | None
     if not (out / checkpoint.CONFIG).exists():
         return None
     found = storage.read_json(out / checkpoint.CONFIG)
+    with contextlib.suppress(KeyError, TypeError, UsageError):  # settings added since then have their defaults
+        found = {**found, "preset": to_dict(from_dict(Preset, found["preset"]))}
     if found != description:
         raise UsageError(
             f"{out}: holds a run of other settings, seed or data ({_difference(found, description)}); "
