@@ -19,7 +19,7 @@ SOURCE = Path(dualway.__file__).parent
 # From what is built of nothing to what is built of all: a room may use those before it in this list.
 ROOMS = [
     *("errors", "schema", "protocols", "config", "text", "storage", "metrics", "images"),
-    *("datasets", "kb", "encoders", "candidates", "features", "model", "linking", "systems", "evaluation"),
+    *("datasets", "world", "kb", "encoders", "candidates", "features", "model", "linking", "systems", "evaluation"),
     *("run", "linker", "example", "cli"),
 ]
 HEAVY = {"torch", "transformers", "accelerate", "scipy", "numpy", "PIL", "rapidfuzz", "safetensors"}
