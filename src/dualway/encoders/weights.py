@@ -43,11 +43,30 @@ def load_pretrained(kind: Any, folder: Path) -> Any:
     Raises:
         ModelError: Damaged or incomplete; names the directory.
     """
+    return _load(kind, folder, {})
+
+
+def load_complete(kind: Any, folder: Path) -> Any:
+    """Load a transformers model as `load_pretrained` does; it must find every weight in the directory.
+
+    Raises:
+        ModelError: Damaged, or a weight is missing, which transformers would make at random; names the directory.
+    """
+    model, found = _load(kind, folder, {"output_loading_info": True})
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing):,} weights of the model are not in it (such as {missing[0]}); get it anew"
+        )
+    return model
+
+
+def _load(kind: Any, folder: Path, more: dict[str, Any]) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # progress is the command line's business
-    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    if kind.__name__ == "AutoModel":
+    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, **more}
+    if kind.__name__.startswith("AutoModel"):
         settings["use_safetensors"] = True
     try:
         return kind.from_pretrained(folder, **settings)
@@ -69,4 +88,4 @@ def check_vocabulary(tokenizer: Any, config: Any, folder: Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
