@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dualway import __version__
+from dualway.candidates.given import GivenCandidates
 from dualway.candidates.names import NameIndex
 from dualway.config import UNTRAINED, EncoderConfig
+from dualway.datasets.candidate_files import CandidateFile
 from dualway.encoders.weights import fingerprint_folder
 from dualway.errors import KnowledgeBaseError, UsageError
 from dualway.features.extract import ExtractionReport
@@ -66,6 +68,7 @@ class Linker:
     def __init__(self, kb: KnowledgeBase, source: CandidateSource, ranker: Ranker, *, regions: str = "") -> None:
         self.kb, self.ranker = kb, ranker
         self.regions = regions  # hash of the regions file in use: links depend on it, the model does not
+        self.given = source if isinstance(source, GivenCandidates) else None  # the candidate file in use
         self._source = source
         self._finder: MentionFinder | None = None
 
@@ -76,6 +79,7 @@ class Linker:
         *,
         text_encoder: str | None = "minilm",
         meter: Meter | None = None,
+        candidates: CandidateFile | None = None,
     ) -> Linker:
         """Return a linker that works at once, untrained: by names, the caption's words and text similarity.
 
@@ -83,6 +87,7 @@ class Linker:
             kb: A knowledge base or its folder.
             text_encoder: Encoder of captions and representations; None links by names and caption words alone.
             meter: Progress of encoding.
+            candidates: Proposes candidates in place of retrieval (`read_candidate_file`).
 
         Raises:
             KnowledgeBaseError: The knowledge base is missing, damaged or empty.
@@ -91,8 +96,10 @@ class Linker:
         opened = _open(kb)
         if text_encoder is None:
             names = NameIndex(opened.ids, opened.names, opened.aliases)
-            return cls(opened, names, _UntrainedRanker(FromKb(names, None)))
-        pipeline = Pipeline(replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder)), opened, meter=meter)
+            source = names if candidates is None else GivenCandidates(candidates, opened, names)
+            return cls(opened, source, _UntrainedRanker(FromKb(names, None)))
+        preset = replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder))
+        pipeline = Pipeline(preset, opened, meter=meter, candidates=candidates)
         return cls(opened, pipeline.source, _UntrainedRanker(pipeline.untrained()))
 
     @classmethod
@@ -103,6 +110,7 @@ class Linker:
         kb: KnowledgeBase | Path | str | None = None,
         seed: int | None = None,
         regions: Path | str | None = None,
+        candidates: CandidateFile | None = None,
         note: Note | None = None,
         meter: Meter | None = None,
     ) -> Linker:
@@ -113,6 +121,7 @@ class Linker:
             kb: Another knowledge base than the run's, of the same compatibility.
             seed: Which of the run's models; the first by default.
             regions: A file of objects, faces and labels of the pictures (docs/formats.md).
+            candidates: Proposes candidates in place of retrieval (`read_candidate_file`).
             note: Told what the user should know.
             meter: Progress of encoding.
 
@@ -125,7 +134,10 @@ class Linker:
         opened_run.check_kb(opened)
         found = None if regions is None else Path(regions)
         opened_run.note_regions(found, note or _silent)
-        pipeline = Pipeline(opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found)
+        opened_run.note_candidates(None if candidates is None else candidates.path, note or _silent)
+        pipeline = Pipeline(
+            opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found, candidates=candidates
+        )
         pipeline.check_encoders(opened_run.encoders)
         ranker = _TrainedRanker(opened_run, pipeline, seed, note or _silent)
         return cls(opened, pipeline.source, ranker, regions="" if found is None else _hash(found))

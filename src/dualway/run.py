@@ -11,16 +11,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dualway import __version__
+from dualway.candidates.given import GivenCandidates
 from dualway.candidates.names import NameIndex
 from dualway.candidates.prior import MentionPrior
 from dualway.candidates.union import make_source
 from dualway.config import UNTRAINED, Preset, from_dict, to_dict
 from dualway.datasets.base import Dataset, is_folder
+from dualway.datasets.candidate_files import CandidateFile
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.encoders import load_image_encoder, load_text_encoder
 from dualway.encoders.cache import CachedTextEncoder, default_cache_folder
@@ -36,6 +38,7 @@ from dualway.storage import check_target, read_json, storage_errors, write_json
 from dualway.systems.untrained import FromKb
 
 if TYPE_CHECKING:
+    from dualway.features.store import FeatureStore
     from dualway.model.live import TrainingTexts
     from dualway.model.train import TrainResult
 
@@ -55,8 +58,11 @@ class Run:
         preset: Its settings.
         kb_path: The knowledge base it was trained with.
         kb_compatibility: That knowledge base's compatibility fingerprint.
-        encoders: Fingerprint of each encoder, by "text" and "image".
+        encoders: Fingerprint of each encoder, by "text" and "image"; where vectors came from files, the hashes of
+            these by "entities" and "pictures".
         results: What training came to, by seed.
+        candidates: The candidate file it was trained with (`GivenCandidates.record`), None where they were retrieved.
+        features: The feature store it was trained with (`path`), None where features were computed.
     """
 
     folder: Path
@@ -65,6 +71,8 @@ class Run:
     kb_compatibility: str
     encoders: dict[str, str]
     results: dict[str, Any]
+    candidates: dict[str, Any] | None = None
+    features: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -87,6 +95,8 @@ class Run:
                 kb_compatibility=record["kb"]["compatibility"],
                 encoders=dict(record["encoders"]),
                 results=dict(record["results"]),
+                candidates=None if record.get("candidates") is None else dict(record["candidates"]),
+                features=None if record.get("features") is None else dict(record["features"]),
             )
         except (DataError, UsageError, KeyError, TypeError, ValueError) as error:
             problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -96,6 +106,18 @@ class Run:
         """Tell when the run was trained with a regions file and is now used without one."""
         if regions is None and any(result.get("regions") for result in self.results.values()):
             note(f"{self.folder} was trained with a regions file and is used without one; give --regions FILE")
+
+    def note_candidates(self, candidates: Path | None, note: Note) -> None:
+        """Tell when the run was trained with a candidate file and is now used with retrieved candidates."""
+        if candidates is None and self.candidates is not None:
+            path = self.candidates.get("path")
+            note(f"{self.folder} was trained on the candidates of {path}; they are now retrieved (--candidates FILE)")
+
+    def note_features(self, features: Path | None, note: Note) -> None:
+        """Tell when the run was trained with a feature store and is now used without one."""
+        if features is None and self.features is not None:
+            path = self.features.get("path")
+            note(f"{self.folder} was trained on the features of {path}; they are now computed (--features FOLDER)")
 
     def seed_folder(self, seed: int) -> Path:
         """Return the folder of one seed's model."""
@@ -177,10 +199,14 @@ class Pipeline:
         prior: For retrievers that use it.
         meter: Called with (done, total, what) while texts are encoded.
         regions: A file of objects, faces and labels (`features.regions`).
+        candidates: Proposes candidates in place of the preset's retriever.
+        by_gold: That file is keyed by gold, and wanted all the same.
+        features: A store that vectors are read from; an encoder is then loaded when something asks for it.
 
     Raises:
         ModelError: An encoder cannot be loaded.
         DataError: The regions file is broken.
+        CompatibilityError: The store's features are those of other settings or another knowledge base.
     """
 
     def __init__(
@@ -191,51 +217,109 @@ class Pipeline:
         *,
         meter: Meter | None = None,
         regions: Path | None = None,
+        candidates: CandidateFile | None = None,
+        by_gold: bool = False,
+        features: FeatureStore | None = None,
     ) -> None:
-        self.preset, self.kb = preset, kb
+        self.preset, self.kb, self.store = preset, kb, features
+        self._meter, self._regions = meter, regions
+        if features is not None:
+            features.check(preset, kb)
         self.names = NameIndex(kb.ids, kb.names, kb.aliases)
-        self.source = make_source(preset.candidates, kb, self.names, prior)
-        cache = default_cache_folder()
+        self.given = None if candidates is None else GivenCandidates(candidates, kb, self.names, by_gold=by_gold)
+        self.source = self.given or make_source(preset.candidates, kb, self.names, prior)
+        if features is None:
+            _ = self.extractor  # what cannot be loaded is told now
+
+    @cached_property
+    def text(self) -> CachedTextEncoder:
+        """The text encoder; loaded at once, or with a store when something asks for it.
+
+        Raises:
+            CompatibilityError: It is not the one that made the store's vectors.
+        """
+        encoder = CachedTextEncoder(load_text_encoder(self.preset.encoders.text), default_cache_folder())
+        made_by = None if self.store is None else self.store.origin.encoders.get("text")
+        if made_by not in (None, encoder.fingerprint):
+            raise CompatibilityError(
+                f"the text encoder {self.preset.encoders.text!r} is not the one that made the features (fingerprint "
+                f"{encoder.fingerprint}, expected {made_by}); restore it, or make the features again in another folder"
+            )
+        if self._meter is not None:
+            encoder.progress = partial(_report, self._meter)
+        return encoder
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """What makes features by the preset's encoders and templates."""
+        preset, cache = self.preset, default_cache_folder()
         image = None if preset.encoders.image is None else load_image_encoder(preset.encoders.image)
-        self.text = CachedTextEncoder(load_text_encoder(preset.encoders.text), cache)
-        if meter is not None:
-            self.text.progress = partial(_report, meter)
-        known = None if regions is None else read_regions(regions)
-        self.extractor = FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known)
-        self.vectors = EntityVectors(self.extractor, kb)
+        known = None if self._regions is None else read_regions(self._regions)
+        return FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known)
+
+    @cached_property
+    def vectors(self) -> EntityVectors:
+        """E by the preset's encoder and template."""
+        return EntityVectors(self.extractor, self.kb)
 
     @property
     def entities(self) -> FloatArray:
-        """E of every entity, float32 [num_entities, dim]; encoded at first use."""
-        return self.vectors.all()
+        """E of every entity, float32 [num_entities, dim]; encoded at first use, or the store's."""
+        return self.vectors.all() if self.store is None else self.store.entities
 
-    def untrained(self) -> FromKb:
-        """Return the untrained linker on this knowledge base and text encoder, with its own templates."""
-        extractor = FeatureExtractor(UNTRAINED.features, self.text)
+    def untrained(self, note: Note | None = None) -> FromKb:
+        """Return the untrained linker on this knowledge base and text encoder, with its own templates.
+
+        Args:
+            note: Told when it has to do without text similarity: features are from a store, the encoder not at hand.
+        """
+        try:
+            extractor = FeatureExtractor(UNTRAINED.features, self.text)
+        except ModelError as error:
+            if self.store is None:
+                raise
+            if note is not None:
+                note(f"from_kb works without text similarity here, its encoder cannot be loaded: {error}")
+            return FromKb(self.names, None)
         return FromKb(self.names, EntityVectors(extractor, self.kb))
 
     def encoder_fingerprints(self) -> dict[str, str]:
-        """Return the fingerprint of each encoder, by "text" and "image"."""
+        """Return the fingerprint of each encoder, by "text" and "image", and the hashes of files in their place."""
+        if self.store is not None:
+            return self.store.fingerprints()
         image = self.extractor.image
         return {"text": self.text.fingerprint, **({} if image is None else {"image": image.fingerprint})}
 
     def check_encoders(self, expected: dict[str, str]) -> None:
-        """Check that the encoders are those of a run.
+        """Check that the encoders are those of a run, and so are the files that vectors came from.
 
         Raises:
-            CompatibilityError: Weights or settings differ.
+            CompatibilityError: Weights, settings or files differ.
         """
         found = self.encoder_fingerprints()
-        for part, fingerprint in expected.items():
-            if found.get(part) != fingerprint:
+        for part in {**expected, **found}:
+            what, remedy = f"the file of {part}' vectors", "give --features with the store that it was trained with"
+            if part in ("text", "image"):
+                what = f"the {part} encoder {getattr(self.preset.encoders, part)!r}"
+                remedy = "restore it or train again"
+            if found.get(part) != expected.get(part):
                 raise CompatibilityError(
-                    f"the {part} encoder {getattr(self.preset.encoders, part)!r} is not the one the run was trained "
-                    f"with (fingerprint {found.get(part)}, expected {fingerprint}); restore it or train again"
+                    f"{what} is not the one the run was trained with (fingerprint {found.get(part)}, expected "
+                    f"{expected.get(part)}); {remedy}"
                 )
 
     def prepare(self, dataset: Dataset, k: int) -> tuple[CandidateLists, Features, ExtractionReport]:
-        """Return candidates and features of a data set's mentions."""
-        candidates = self.source.search(dataset.mentions, k)
+        """Return candidates and features of a data set's mentions.
+
+        Raises:
+            DataError: The candidate file is keyed by gold.
+            CompatibilityError: The store holds no features of these mentions.
+        """
+        source = self.source if self.given is None else self.given.for_dataset(dataset)
+        candidates = source.search(dataset.mentions, k)
+        if self.store is not None:
+            tokens = self.preset.model.text_keys == "tokens"
+            return candidates, *self.store.load(dataset, tokens=tokens)
         features, report = self.extractor.extract(
             dataset.mentions, dataset.image_path, self.entities, model=self.preset.model
         )
@@ -279,6 +363,8 @@ def describe(run: Run, kb: KnowledgeBase, data: Path, results: dict[str, Any]) -
         "kb": {"path": str(run.kb_path), "compatibility": run.kb_compatibility, "content": kb.fingerprint.content},
         "data": str(data),
         "encoders": run.encoders,
+        "candidates": run.candidates,
+        "features": run.features,
         "results": results,
     }
 
@@ -308,6 +394,9 @@ def train_run(
     meter: Meter | None = None,
     on_step: Callable[[int, Any], None] | None = None,
     regions: Path | None = None,
+    candidate_file: CandidateFile | None = None,
+    by_gold: bool = False,
+    features: FeatureStore | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Train every seed of a preset and leave a run in `out`; a killed run goes on where it was.
@@ -322,6 +411,9 @@ def train_run(
         meter: Progress of encoding.
         on_step: Called with (seed, model.train.Progress).
         regions: A file of objects, faces and labels of the pictures.
+        candidate_file: Proposes candidates in place of the preset's retriever.
+        by_gold: That file is keyed by gold, and wanted all the same.
+        features: A store that vectors are read from in place of encoding.
         tensorboard: Also write tensorboard events.
 
     Raises:
@@ -334,14 +426,20 @@ def train_run(
     train_set, dev_set = open_training_data(data, note)
     _check_folder(out, preset, resume)
     prior = MentionPrior.build(train_set.mentions, train_set.gold)
-    pipeline = Pipeline(preset, kb, prior, meter=meter, regions=regions)
+    pipeline = Pipeline(
+        preset, kb, prior, meter=meter, regions=regions, candidates=candidate_file, by_gold=by_gold, features=features
+    )
     num_candidates = preset.candidates.num_candidates
-    candidates, features, _ = _prepare(pipeline, train_set, num_candidates, note)
+    candidates, train_features, _ = _prepare(pipeline, train_set, num_candidates, note)
     dev = None
     if dev_set is not None:
         dev_candidates, dev_features, _ = _prepare(pipeline, dev_set, num_candidates, note)
         dev = DevSet(dev_features, gold_rows(Task(dev_set.mentions, dev_candidates, kb), dev_set.gold), dev_candidates)
-    run = Run(out, preset, kb.path.resolve(), kb.fingerprint.compatibility, pipeline.encoder_fingerprints(), {})
+    given = None if pipeline.given is None else pipeline.given.record()
+    note_given(pipeline, note)
+    stored = None if features is None else {"path": str(features.folder.resolve())}
+    encoders, made_of = pipeline.encoder_fingerprints(), kb.fingerprint.compatibility
+    run = Run(out, preset, kb.path.resolve(), made_of, encoders, {}, given, stored)
     captions = sorted({caption_key(mention.text) for mention in train_set.mentions})
     rows = gold_rows(Task(train_set.mentions, candidates, kb), train_set.gold)
     texts = _training_texts(pipeline, train_set, dev_set) if preset.encoders.trainable else None
@@ -352,7 +450,7 @@ def train_run(
     for seed in preset.train.seeds:
         result = train(
             preset,
-            features,
+            train_features,
             gold_rows=rows,
             candidates=candidates,
             dev=dev,
@@ -366,12 +464,16 @@ def train_run(
         )
         for remark in result.notes if not results else ():  # the same for every seed
             note(remark)
-        results[str(seed)] = _describe_result(result, with_regions=regions is not None)
+        results[str(seed)] = _describe_result(result, with_regions=regions is not None or _has_regions(features))
         # Only now: `train` has refused a folder that holds another run, which stays as it was.
         prior.to_file(out / PRIOR)
         write_json(out / CAPTIONS, captions)
         write_json(out / RUN, describe(run, kb, data.resolve(), results))
     return Run.open(out)
+
+
+def _has_regions(features: FeatureStore | None) -> bool:
+    return features is not None and "regions" in features.origin.files
 
 
 def _training_texts(pipeline: Pipeline, train_set: Dataset, dev_set: Dataset | None) -> TrainingTexts:
@@ -411,6 +513,13 @@ def _prepare(
     if report.attributes:
         note(f"{dataset.name} {dataset.split or ''}: face sentences hold {', '.join(report.attributes)}, from the file")
     return candidates, features, report
+
+
+def note_given(pipeline: Pipeline, note: Note) -> None:
+    """Tell that the candidates come from a file, and what was met in it."""
+    if pipeline.given is not None:
+        for line in (pipeline.given.describe(), *pipeline.given.report.remarks()):
+            note(line)
 
 
 def note_failures(report: ExtractionReport, note: Note) -> None:

@@ -66,6 +66,7 @@ def test_pictures_are_checked_without_following_links_out_of_the_folder(write, t
         "too_large": 2,
         "outside": 2,
         "addresses": 1,
+        "by_md5": 0,
         "mentions_without": 1,
     }
     assert examples["outside"] == ["link.png", "../secret.png"]

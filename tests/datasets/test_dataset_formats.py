@@ -77,6 +77,18 @@ def test_a_picture_beside_in_images_is_found(write):
     assert data.image_path(data.mentions[0]) == picture
 
 
+def test_dwes_pictures_lie_beside_the_data(write):
+    """`imgPath` is a path in ImgData, beside the data's folder; Richpedia's pictures have a folder of their own."""
+    sample = {"sentence": "Kao sat.", "mentions": "Kao", "answer": "Q1"}
+    wiki, rich = write("ImgData/wikipedia/1.jpg", b""), write("ImgData/richpedia/images/Q1.jpg", b"")
+    data = open_dataset(write("wikipedia/train.json", {"1": sample | {"imgPath": "KVQAimgs/1.jpg"}}))
+    assert data.image_path(data.mentions[0]) == wiki
+    data = open_dataset(write("richpedia/train.json", {"Q1": sample | {"img_list": ["Q1.jpg"]}}))
+    assert data.image_path(data.mentions[0]) == rich
+    data = open_dataset(write("wikipedia/dev.json", {"1": sample | {"imgPath": "../../richpedia/images/Q1.jpg"}}))
+    assert data.image_path(data.mentions[0]) == data.root / "../../richpedia/images/Q1.jpg"  # never out of a folder
+
+
 def test_dwe_has_one_mention_a_record_and_repeated_names_get_successive_places(write):
     record = {
         "id": "123",

@@ -239,7 +239,7 @@ class TestForms:
 
     def test_the_form_can_be_said(self, tmp_path):
         source = write_jsonl(tmp_path / "mine.txt", {"id": "Q1", "name": "Universe"})
-        with pytest.raises(DataError, match=r"--from ghmfc\|kgmel\|jsonl\|csv"):
+        with pytest.raises(DataError, match=r"--from ghmfc\|kgmel\|wikidiverse\|mimic\|jsonl\|csv"):
             build_from_files(source, tmp_path / "kb")
         assert build_from_files(source, tmp_path / "kb", form="jsonl").manifest.counts["entities"] == 1
 

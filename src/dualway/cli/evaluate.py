@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualway.cli.candidates import open_candidates
 from dualway.cli.output import Output, QuietFlag
+from dualway.cli.store import open_store
 
 if TYPE_CHECKING:
     from dualway.candidates.prior import MentionPrior
     from dualway.config import Preset
     from dualway.datasets.base import Dataset
+    from dualway.datasets.candidate_files import CandidateFile
+    from dualway.features.store import FeatureStore
     from dualway.kb.store import KnowledgeBase
     from dualway.run import Pipeline, Run
 
@@ -26,6 +30,15 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Split of a folder; dev unless given.")] = None,
     protocol: Annotated[str, typer.Option(help="With commas: top100, top100-gold, full-kb (or top16, ..).")] = "top100",
     retriever: Annotated[str | None, typer.Option(help="names, names+prior or fuzzy; by default the run's.")] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="A file (or data set) with each mention's candidates, in place of retrieval.")
+    ] = None,
+    candidates_by_gold: Annotated[
+        bool, typer.Option("--candidates-by-gold", help="Use --candidates even if keyed by the answers.")
+    ] = False,
+    features: Annotated[
+        Path | None, typer.Option(help="A folder of `dualway features`, whose vectors are used instead of encoding.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Row that the others are compared with.")] = None,
     regions: Annotated[
         Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
@@ -36,30 +49,47 @@ def evaluate(
     quiet: QuietFlag = False,
 ) -> None:
     """Evaluate a run (or the untrained linker) on a data set; choose on dev, report test once."""
+    from dualway.errors import UsageError
     from dualway.evaluation import EvaluationData, EvaluationOptions, format_report, parse_protocols
     from dualway.evaluation import evaluate as run_evaluation
-    from dualway.run import note_failures
+    from dualway.run import note_failures, note_given
     from dualway.storage import write_json
 
     output = Output(json=str(json) == "-", quiet=quiet)
     protocols = parse_protocols(protocol)
     report_path = None if json is None or str(json) == "-" else json
     _check_call(run, kb, regions, report_path, predictions)
+    if features is not None and run is None:
+        raise UsageError("--features goes with --run; the untrained linker encodes its own texts")
+    store = open_store(features, regions)
+    given = open_candidates(candidates, candidates_by_gold, output)
+    if given is not None and retriever is not None:
+        raise UsageError("--retriever and --candidates: candidates come from one of them; leave the other out")
     dataset = _open_data(data, split, output)
     with output.progress("texts encoded") as encoding:
         subject = _Subject.open(
-            run, kb, data, retriever=retriever, regions=regions, meter=encoding.update, output=output
+            run,
+            kb,
+            data,
+            retriever=retriever,
+            regions=regions,
+            meter=encoding.update,
+            output=output,
+            candidates=given,
+            by_gold=candidates_by_gold,
+            features=store,
         )
         num = max((p.num_candidates or 0 for p in protocols), default=0)
         # More than there are entities would only be padding, and memory.
         num = max(min(num, len(subject.kb)), 100)
-        candidates, features, failures = subject.pipeline.prepare(dataset, num)
+        searched, vectors, failures = subject.pipeline.prepare(dataset, num)
+    note_given(subject.pipeline, output.note)
     note_failures(failures, output.note)
     with output.progress("mentions scored") as meter:
         report = run_evaluation(
-            subject.systems(),
+            subject.systems(output.note),
             EvaluationData(
-                dataset.mentions, dataset.gold, subject.kb, candidates, features, train_captions=subject.captions
+                dataset.mentions, dataset.gold, subject.kb, searched, vectors, train_captions=subject.captions
             ),
             protocols,
             options=EvaluationOptions(seed=seed, baseline=baseline),
@@ -70,7 +100,9 @@ def evaluate(
         **report.to_dict(),
         "data": {"path": str(data), "split": dataset.split, "reading": dataset.report.to_dict()},
         "run": None if run is None else str(run),
-        "retriever": subject.preset.candidates.retriever,
+        "retriever": subject.preset.candidates.retriever if given is None else None,
+        "candidates": _describe_given(subject.pipeline),
+        "features": None if store is None else str(store.folder),
         "face_attributes": list(failures.attributes),
         "encoders": subject.pipeline.encoder_fingerprints(),
         "preset": subject.preset_dict(),
@@ -78,6 +110,8 @@ def evaluate(
     output.result(record)
     if report_path is not None:
         write_json(report_path, record)
+    if subject.pipeline.given is not None:
+        output.show(subject.pipeline.given.describe() + "\n")
     output.show(format_report(report))
 
 
@@ -98,6 +132,9 @@ class _Subject:
         *,
         retriever: str | None,
         regions: Path | None,
+        candidates: CandidateFile | None,
+        by_gold: bool,
+        features: FeatureStore | None,
         meter: Any,
         output: Output,
     ) -> _Subject:
@@ -110,27 +147,41 @@ class _Subject:
             opened = KnowledgeBase.open(kb or Path())
             preset = override(UNTRAINED, overrides)
             prior, captions = _count_training_links(data, output)
-            subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter))
+            pipeline = Pipeline(preset, opened, prior, meter=meter, candidates=candidates, by_gold=by_gold)
+            subject = cls(opened, preset, prior, pipeline)
             subject.captions = captions
             return subject
         opened_run = Run.open(run)
-        opened_run.note_regions(regions, output.note)
+        if features is None:
+            opened_run.note_regions(regions, output.note)
+        opened_run.note_features(None if features is None else features.folder, output.note)
+        opened_run.note_candidates(None if candidates is None else candidates.path, output.note)
         opened = opened_run.open_kb(kb)
         preset = override(opened_run.preset, overrides)
         prior = opened_run.prior()
-        subject = cls(opened, preset, prior, Pipeline(preset, opened, prior, meter=meter, regions=regions))
+        pipeline = Pipeline(
+            preset,
+            opened,
+            prior,
+            meter=meter,
+            regions=regions,
+            candidates=candidates,
+            by_gold=by_gold,
+            features=features,
+        )
+        subject = cls(opened, preset, prior, pipeline)
         subject.pipeline.check_encoders(opened_run.encoders)
         subject.run, subject.captions = opened_run, opened_run.captions()
         return subject
 
-    def systems(self) -> Sequence[Any]:
+    def systems(self, note: Callable[[str], None]) -> Sequence[Any]:
         """Return the rows: lexical, prior, from_kb, and the run's model, a run per seed."""
         from dualway.systems import system_class
 
         names = self.pipeline.names
         rows: list[Any] = [system_class("lexical")(names)]
         rows.append(system_class("prior")(names, self.prior))
-        rows.append(self.pipeline.untrained())
+        rows.append(self.pipeline.untrained(note))
         if self.run is not None:
             model, run = system_class("dwe_plus"), self.run
             rows.append([model(run.preset, run.trained_folder(s), seed=s) for s in run.preset.train.seeds])
@@ -141,6 +192,11 @@ class _Subject:
         from dualway.config import to_dict
 
         return to_dict(self.preset)
+
+
+def _describe_given(pipeline: Pipeline) -> dict[str, Any] | None:
+    given = pipeline.given
+    return None if given is None else {**given.record(), "reading": given.report.to_dict()}
 
 
 def _check_call(

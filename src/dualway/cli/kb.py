@@ -20,10 +20,13 @@ app = typer.Typer(help="Build a knowledge base and look into it.", no_args_is_he
 
 @app.command()
 def build(
-    source: Annotated[Path, typer.Argument(help="A folder of GHMFC or KGMEL files, or a .jsonl, .csv or .tsv file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder of a published set's entity files, or a .jsonl, .csv or .tsv file.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make; must not exist, or be empty.")],
     form: Annotated[
-        str, typer.Option("--from", help="ghmfc, kgmel, jsonl or csv; auto tells it from the file names.")
+        str,
+        typer.Option("--from", help="ghmfc, kgmel, wikidiverse, mimic, jsonl or csv; auto tells it from the files."),
     ] = "auto",
     representation: Annotated[
         str | None,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualway.cli.candidates import open_candidates
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 from dualway.text import repair
 
 if TYPE_CHECKING:
+    from dualway.datasets.candidate_files import CandidateFile
     from dualway.linker import Linker
     from dualway.schema import Link
 
@@ -35,6 +37,9 @@ def link(
     regions: Annotated[
         Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
     ] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="A file (or data set) with each mention's candidates, in place of retrieval.")
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -52,12 +57,17 @@ def link(
             "--seed chooses among the models of a run; give --run RUN": seed is not None and run is None,
         }
     )
+    given = open_candidates(candidates, False, output)
+
+    def load() -> Linker:
+        return _load(run, kb, seed, regions, given, output)
+
     if in_ is not None:
-        _link_file(lambda: _load(run, kb, seed, regions, output), in_, out or Path(), k or 100, output)
+        _link_file(load, in_, out or Path(), k or 100, output)
         return
     caption, surface = repair(text or ""), None if mention is None else repair(mention)
     _check_mention(caption, surface)
-    linker = _load(run, kb, seed, regions, output)
+    linker = load()
     if image is not None and not linker.reads_pictures:
         output.note(NO_PICTURES)
     links = _link_text(linker, caption, surface, image, k or (100 if json else 5))
@@ -73,13 +83,22 @@ def _refuse(mistakes: dict[str, bool]) -> None:
             raise UsageError(remedy)
 
 
-def _load(run: Path | None, kb: Path | None, seed: int | None, regions: Path | None, output: Output) -> Linker:
+def _load(
+    run: Path | None,
+    kb: Path | None,
+    seed: int | None,
+    regions: Path | None,
+    given: CandidateFile | None,
+    output: Output,
+) -> Linker:
     from dualway.linker import Linker
 
     with output.progress("texts encoded") as encoding:
-        if run is not None:
-            return Linker.load(run, kb=kb, seed=seed, regions=regions, note=output.note, meter=encoding.update)
-        return Linker.from_kb(kb or Path(), meter=encoding.update)
+        if run is None:
+            return Linker.from_kb(kb or Path(), meter=encoding.update, candidates=given)
+        return Linker.load(
+            run, kb=kb, seed=seed, regions=regions, candidates=given, note=output.note, meter=encoding.update
+        )
 
 
 def _check_mention(text: str, mention: str | None) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualway.cli.candidates import open_candidates
 from dualway.cli.output import JsonFlag, Output, Progress, QuietFlag
+from dualway.cli.store import open_store
 
 if TYPE_CHECKING:
     from dualway.config import Preset
@@ -29,6 +31,15 @@ def train(
     regions: Annotated[
         Path | None, typer.Option(help="JSONL file of objects, faces and labels found in the pictures.")
     ] = None,
+    candidates: Annotated[
+        Path | None, typer.Option(help="A file (or data set) with each mention's candidates, in place of retrieval.")
+    ] = None,
+    candidates_by_gold: Annotated[
+        bool, typer.Option("--candidates-by-gold", help="Use --candidates even if keyed by the answers.")
+    ] = False,
+    features: Annotated[
+        Path | None, typer.Option(help="A folder of `dualway features`, whose vectors are used instead of encoding.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write tensorboard events.")] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -41,7 +52,9 @@ def train(
     output = Output(json=json, quiet=quiet)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: tensorboard is not installed: pip install 'dualway[tensorboard]'")
-    chosen = _settings(preset, config, set_ or [], seeds)
+    chosen = read_settings(preset, config, set_ or [], seeds)
+    store = open_store(features, regions)
+    given = open_candidates(candidates, candidates_by_gold, output)
     with KnowledgeBase.open(kb) as opened, output.progress("texts encoded") as encoding:
         steps = _Steps(output)
         try:
@@ -55,6 +68,9 @@ def train(
                 meter=encoding.update,
                 on_step=steps.update,
                 regions=regions,
+                candidate_file=given,
+                by_gold=candidates_by_gold,
+                features=store,
                 tensorboard=tensorboard,
             )
         finally:
@@ -63,7 +79,12 @@ def train(
     output.show(_summary(run))
 
 
-def _settings(name: str, config: Path | None, assignments: list[str], seeds: str | None) -> Preset:
+def read_settings(name: str, config: Path | None, assignments: list[str], seeds: str | None = None) -> Preset:
+    """Return a preset with a file of settings and single ones laid over it.
+
+    Raises:
+        UsageError: An unknown preset, key or value; a file that cannot be read.
+    """
     from dualway.config import get_preset, load_overrides, override, parse_assignments
     from dualway.errors import UsageError
 

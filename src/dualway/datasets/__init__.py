@@ -2,8 +2,18 @@
 
 from dualway.datasets.audit import audit
 from dualway.datasets.base import Dataset, ReadReport
+from dualway.datasets.candidate_files import read_candidate_file
 from dualway.datasets.entities import read_entities
 from dualway.datasets.jsonl import write_mentions
 from dualway.datasets.reader import list_splits, open_dataset
 
-__all__ = ["Dataset", "ReadReport", "audit", "list_splits", "open_dataset", "read_entities", "write_mentions"]
+__all__ = [
+    "Dataset",
+    "ReadReport",
+    "audit",
+    "list_splits",
+    "open_dataset",
+    "read_candidate_file",
+    "read_entities",
+    "write_mentions",
+]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import stat
 import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from dualway.datasets.base import Dataset, is_folder
-from dualway.datasets.entities import find_entity_files, read_entities
+from dualway.datasets.base import Dataset, ReadReport, is_folder
+from dualway.datasets.candidate_files import CandidateFile, find_keys, read_candidate_file
+from dualway.datasets.entities import find_entity_files, find_forms, read_entities
+from dualway.datasets.entities_wikidiverse import find_tables
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.schema import Entity
 from dualway.text import match_key
@@ -23,9 +27,10 @@ _LOCATED = ("given", "exact", "folded", "fuzzy")
 def audit(path: Path, split: str | None = None) -> dict[str, Any]:
     """Return what a data set holds, ready for JSON.
 
-    Keys: `path`; `splits` (per split: counts, mentions not found in their sentence, pictures, repaired, dropped,
-    notes); `shared_sentences` (per pair of splits); `entity_files` (per form: counts, gold ids missing, captions that
-    stand in the text of their own entity, which makes them too easy).
+    Keys: `path`; `splits` (per split: counts, mentions not found in their sentence, pictures, the mentions' own
+    candidates, repaired, dropped, notes); `shared_sentences` (per pair of splits); `entity_files` (per form: counts,
+    gold ids missing, captions that stand in the text of their own entity, which makes them too easy);
+    `candidate_files` (how they are keyed, how many mentions they have, and of how many the gold).
 
     Raises:
         UsageError: The folder has no such split.
@@ -33,12 +38,16 @@ def audit(path: Path, split: str | None = None) -> dict[str, Any]:
     """
     datasets = _open_all(path, split)
     folder = path if is_folder(path) else path.parent
-    forms = [form for form in ("kgmel", "ghmfc") if find_entity_files(folder, form)]
+    # WikiDiverse's mentions with candidates have a folder of their own, beside the tables of entities.
+    place = folder if find_forms(folder) or not find_tables(folder.parent) else folder.parent
+    entity_files = {form: read_entities(place, form) for form in find_forms(place)}
+    names = {entity.id: entity.name for entities, _ in entity_files.values() for entity in entities}
     return {
         "path": str(path),
         "splits": {name: _audit_split(dataset) for name, dataset in datasets.items()},
         "shared_sentences": [_shared(*pair) for pair in combinations(datasets.items(), 2)],
-        "entity_files": [_audit_entities(folder, form, datasets) for form in forms],
+        "entity_files": [_audit_entities(place, form, *read, datasets) for form, read in entity_files.items()],
+        "candidate_files": [_audit_candidates(file, datasets, names) for file in _candidate_files(folder)],
     }
 
 
@@ -62,7 +71,9 @@ def _audit_split(dataset: Dataset) -> dict[str, Any]:
         "nil": counts["nil"],
         "not_literal": counts["not literal"],
         "located": {how: counts[f"located {how}"] for how in _LOCATED} | {"not": counts["not located"]},
+        "types": dict(Counter(mention.type for mention in dataset.mentions if mention.type).most_common()),
         "pictures": _audit_pictures(dataset),
+        "candidates": _recall(dataset, dataset.candidates),
         "repaired": report["repaired"],
         "dropped": report["dropped"],
         "notes": report["notes"],
@@ -73,9 +84,9 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
     """Return how many distinct pictures are named, and what became of them."""
     named = {mention.image: mention for mention in dataset.mentions if mention.image}
     states: dict[str, list[str]] = {}
-    root = dataset.root.resolve()
+    roots = [folder.resolve() for folder in (dataset.root, *dataset.folders)]
     for image, mention in named.items():
-        states.setdefault(_picture_state(dataset.image_path(mention), root), []).append(image)
+        states.setdefault(_picture_state(dataset.image_path(mention), roots), []).append(image)
     counts = {state: len(images) for state, images in states.items()}
     troubled = {state: images[:_EXAMPLES] for state, images in states.items() if state not in {"present", "address"}}
     return {
@@ -86,17 +97,18 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
         "too_large": counts.get("too_large", 0),
         "outside": counts.get("outside", 0),
         "addresses": counts.get("address", 0) + dataset.report.counts["picture addresses"],
+        "by_md5": dataset.report.counts["pictures found by md5"],
         "mentions_without": sum(not mention.image for mention in dataset.mentions),
         "examples": troubled,
     }
 
 
-def _picture_state(path: Path | None, root: Path) -> str:
-    """Tell what is at a path. A link out of the folder is not followed."""
+def _picture_state(path: Path | None, roots: list[Path]) -> str:
+    """Tell what is at a path. A link out of the data's and the pictures' folders is not followed."""
     if path is None:
         return "address"
     try:
-        if path.resolve() != path.absolute() and not path.resolve().is_relative_to(root):
+        if path.resolve() != path.absolute() and not any(path.resolve().is_relative_to(root) for root in roots):
             return "outside"
         if not stat.S_ISREG(path.stat().st_mode):
             return "missing"
@@ -140,8 +152,41 @@ def _sentences(dataset: Dataset) -> set[str]:
     return {match_key(mention.text) for mention in dataset.mentions}
 
 
-def _audit_entities(folder: Path, form: str, datasets: dict[str, Dataset]) -> dict[str, Any]:
-    entities, report = read_entities(folder, form)
+def _recall(dataset: Dataset, lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return how many mentions have candidates, how many on average, and how often the gold is among them."""
+    given = {id: listed for id, listed in lists.items() if listed}
+    asked = [id for id in given if dataset.gold.get(id) is not None]
+    return {
+        "mentions": len(given),
+        "mean": round(sum(map(len, given.values())) / len(given), 2) if given else 0.0,
+        "with_gold": len(asked),
+        "gold_among": sum(dataset.gold[id] in given[id] for id in asked),
+        "gold_missed": sum(dataset.gold[id] not in given[id] for id in asked),
+    }
+
+
+def _candidate_files(folder: Path) -> list[CandidateFile]:
+    """Return the files of candidates by surface in a folder."""
+    return [read_candidate_file(file) for file in sorted(folder.glob("search_top*.json")) if file.is_file()]
+
+
+def _audit_candidates(file: CandidateFile, datasets: dict[str, Dataset], names: dict[str, str]) -> dict[str, Any]:
+    keys = {split: find_keys(file, dataset, names) for split, dataset in datasets.items()}
+    by_gold = sum(k.by_gold for k in keys.values()) > sum(k.by_surface for k in keys.values())
+    splits: dict[str, Any] = {}
+    for split, dataset in datasets.items():
+        found = {mention.id: file.lists_for(mention) or () for mention in dataset.mentions}
+        splits[split] = _recall(dataset, found) | {"of": len(dataset)}
+    return file.report.to_dict() | {
+        "file": file.path.name,
+        "keyed_by": "gold" if by_gold else "surface",
+        "splits": splits,
+    }
+
+
+def _audit_entities(
+    folder: Path, form: str, entities: list[Entity], report: ReadReport, datasets: dict[str, Dataset]
+) -> dict[str, Any]:
     known = {entity.id: entity for entity in entities}
     return report.to_dict() | {
         "files": [file.name for file in find_entity_files(folder, form)],

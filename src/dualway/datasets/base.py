@@ -6,9 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from dualway.datasets.pickles import refuse_pickle
+from dualway.datasets.pictures import places_of
 from dualway.errors import DataError
 from dualway.schema import IntArray, Mention
 from dualway.storage import read_json, read_text
@@ -94,7 +97,9 @@ class Dataset:
     """Mentions of one file or split, in the file's order, and their gold.
 
     `gold` maps a mention's id to its entity's id, None for NIL; a mention without gold (input to be linked) is absent.
-    `root` is the folder that relative picture paths are relative to.
+    `root` is the folder that relative picture paths are relative to, `folders` further ones in which this format keeps
+    its pictures. `candidates` maps a mention's id to the entity ids that the file proposes for it, where it does: they
+    are apart from the mention, and nothing uses them unless asked (`--candidates`).
     """
 
     name: str
@@ -103,6 +108,8 @@ class Dataset:
     gold: dict[str, str | None]
     report: ReadReport
     root: Path
+    folders: tuple[Path, ...] = ()
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def __len__(self) -> int:
         return len(self.mentions)
@@ -111,18 +118,20 @@ class Dataset:
         """Return the data set of the chosen mentions (positions in `mentions`); the report stays that of the file."""
         mentions = [self.mentions[int(i)] for i in index]
         gold = {mention.id: self.gold[mention.id] for mention in mentions if mention.id in self.gold}
-        return replace(self, mentions=mentions, gold=gold)
+        given = {mention.id: self.candidates[mention.id] for mention in mentions if mention.id in self.candidates}
+        return replace(self, mentions=mentions, gold=gold, candidates=given)
 
     def image_path(self, mention: Mention) -> Path | None:
         """Return where the mention's picture lies, None when it names none on disk. Whether it exists is not checked.
 
-        A relative path is taken from the file's folder; a file that is not there is looked for in `images/` beside it.
+        A relative path is taken from the file's folder; a file that is not there is looked for in `images/` beside it,
+        then in `folders`.
         """
         if not mention.image or "://" in mention.image:
             return None
         path = self.root / mention.image
-        beside = self.root / "images" / mention.image
-        return beside if not _exists(path) and _exists(beside) else path
+        elsewhere = chain([path, self.root / "images" / mention.image], places_of(mention.image, self.folders))
+        return next(filter(_exists, elsewhere), path)
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
@@ -139,8 +148,10 @@ def load_json(path: Path) -> Any:
     """Read a JSON file in which no object repeats a key (a repeated key would silently hide a record).
 
     Raises:
-        DataError: Missing, not UTF-8, broken JSON (names file and line), or a key that occurs twice (names it).
+        DataError: Missing, a pickle, not UTF-8, broken JSON (names file and line), or a key that occurs twice (names
+            it).
     """
+    refuse_pickle(path)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(pairs)

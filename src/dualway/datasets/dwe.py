@@ -10,7 +10,10 @@ from typing import Any
 from dualway.datasets.base import is_object
 from dualway.datasets.records import Layout
 
-LAYOUT = Layout(name="dwe", mentions="mentions", several=False)
+# DWE keeps pictures beside the data's folder, `imgPath` being a path in `ImgData`.
+LAYOUT = Layout(
+    name="dwe", mentions="mentions", several=False, folders=("../ImgData", "../ImgData/wikipedia", "../../ImgData")
+)
 
 
 def recognise(id: str, record: Any) -> bool:

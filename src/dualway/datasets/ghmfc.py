@@ -36,4 +36,11 @@ def _pictures(folder: Path) -> dict[str, str]:
     return {file.stem: f"images/{file.name}" for file in sorted(images.iterdir())}
 
 
-LAYOUT = Layout(name="ghmfc", mentions="mentions", several=False, image="img_list", pictures=_pictures)
+LAYOUT = Layout(
+    name="ghmfc",
+    mentions="mentions",
+    several=False,
+    image="img_list",
+    pictures=_pictures,
+    folders=("../ImgData/richpedia/images", "../ImgData/richpedia"),  # where DWE keeps them
+)

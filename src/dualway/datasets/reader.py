@@ -10,24 +10,47 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dualway.datasets import dwe, ghmfc, jsonl, melbench, wikidiverse
+from dualway.datasets import (
+    dwe,
+    ghmfc,
+    jsonl,
+    melbench,
+    mimic,
+    wikidiverse,
+    wikidiverse_candidates,
+    wikidiverse_dwe,
+    wikidiverse_sentences,
+)
 from dualway.datasets.base import Dataset, Keep, ReadReport, is_folder, is_list, is_object, load_json
-from dualway.datasets.records import Layout, read_records
+from dualway.datasets.pickles import SUFFIXES, pickle_kind, refuse_pickle
+from dualway.datasets.pictures import PictureFolders
+from dualway.datasets.records import Layout, Reading, read_records
+from dualway.datasets.rows import RowLayout, read_rows
 from dualway.errors import DataError, UsageError
 
 # In the order in which they are asked; the first that knows a record has it.
-FORMATS: dict[Callable[[str, Any], bool], Layout] = {
+FORMATS: dict[Callable[[str, Any], bool], Layout | RowLayout] = {
     wikidiverse.recognise: wikidiverse.LAYOUT,
     melbench.recognise: melbench.LAYOUT,
     ghmfc.recognise: ghmfc.LAYOUT,
     dwe.recognise: dwe.LAYOUT,
 }
+# Of files that hold a list these are asked before; the same keys in a table are another format.
+LIST_FORMATS: dict[Callable[[str, Any], bool], Layout | RowLayout] = {
+    wikidiverse_sentences.recognise: wikidiverse_sentences.LAYOUT,
+    wikidiverse_candidates.recognise: wikidiverse_candidates.LAYOUT,
+    wikidiverse_dwe.recognise: wikidiverse_dwe.LAYOUT,
+    mimic.recognise: mimic.LAYOUT,
+}
 LOOKED_FOR = "train/dev/test.json or .jsonl, NAME.train.json, NAME_dev.jsonl, splits.json beside one NAME.json"
 # Files of the same folders that hold entities, lists or features rather than mentions.
 _OTHER_FILES = re.compile(
-    r"(splits|entities|entity_list|kb_entity|neg_list|qids_ordered|search_top\d+|property|brief|fact|config|(qid|ne|id|entity|total)2\w+)\.json"
+    r"(splits|entities|entity_list|kb_entity|neg|neg_list|qids_ordered|search_(top|tmp)\d+|property|brief|fact|fact_supply"
+    r"|config|images_map|(input_)?img_list|(qid|ne|id|entity|total|type|title|wikipedia)2\w+)\.json"
 )
-_SPLIT_NAME = re.compile(r"(?:(?P<prefix>.*)[._-])?(?P<split>train|dev|valid|validation|val|test)", re.IGNORECASE)
+_SPLIT_NAME = re.compile(
+    r"(?:(?P<prefix>.*)[._-])?(?P<split>train|dev|valid|validation|val|test)(?:_w_\d+cands)?", re.IGNORECASE
+)
 _SAME_SPLIT = {"valid": "dev", "validation": "dev", "val": "dev"}
 _PROBED = 200
 
@@ -83,7 +106,9 @@ def find_parts(folder: Path) -> dict[str, Part]:
     if not parts:
         whole = _whole_files(folder)
         if len(whole) != 1:
-            found = f"; found {', '.join(file.name for file in whole)}: name one of them" if whole else ""
+            found = (
+                f"; found {', '.join(file.name for file in whole)}: name one of them" if whole else _pickles_in(folder)
+            )
             raise DataError(f"no data set in this folder; looked for {LOOKED_FOR}{found}", path=folder)
         parts["all"] = Part(whole[0])
     order = {"train": 0, "dev": 1, "test": 2}
@@ -106,12 +131,14 @@ def _choose(parts: dict[str, Part], split: str, path: Path) -> Part:
 
 
 def _read(part: Part, *, name: str, split: str | None) -> Dataset:
+    refuse_pickle(part.path)
     if _is_lines(part.path):
-        reading = jsonl.read_lines(part.path, part.keep)
+        reading, folders = jsonl.read_lines(part.path, part.keep), ()
     else:
         value = load_json(part.path)
         layout = _recognise(value, part.path)
-        reading = read_records(_records(value), layout, part.path, part.keep)
+        reading = _read_table(value, layout, part)
+        folders = PictureFolders(part.path.parent, layout.folders).paths
     if part.ids is not None:
         _note_missing(part.ids, reading.report)
     return Dataset(
@@ -121,7 +148,15 @@ def _read(part: Part, *, name: str, split: str | None) -> Dataset:
         gold=reading.gold,
         report=reading.report,
         root=part.path.parent,
+        folders=folders,
+        candidates=reading.candidates,
     )
+
+
+def _read_table(value: Any, layout: Layout | RowLayout, part: Part) -> Reading:
+    if isinstance(layout, RowLayout):
+        return read_rows(_records(value), layout, part.path, part.keep)
+    return read_records(_records(value), layout, part.path, part.keep)
 
 
 def _note_missing(ids: frozenset[str], report: ReadReport) -> None:
@@ -130,18 +165,19 @@ def _note_missing(ids: frozenset[str], report: ReadReport) -> None:
         report.note(f"{missing:,} of the {len(ids):,} ids of splits.json are not in the file", "splits.json")
 
 
-def _recognise(value: Any, path: Path) -> Layout:
+def _recognise(value: Any, path: Path) -> Layout | RowLayout:
     """Return the format that most of the first records have."""
     votes: Counter[str] = Counter()
-    layouts = {layout.name: layout for layout in FORMATS.values()}
+    formats = {**LIST_FORMATS, **FORMATS} if is_list(value) else FORMATS
+    layouts = {layout.name: layout for layout in formats.values()}
     for id, record in islice(_records(value), _PROBED):
-        known = next((layout for recognise, layout in FORMATS.items() if recognise(id, record)), None)
+        known = next((layout for recognise, layout in formats.items() if recognise(id, record)), None)
         if known is not None:
             votes[known.name] += 1
     if not votes:
         raise DataError(
-            "not a known data set; expected WikiMEL (MELBench or DWE), Richpedia (GHMFC), WikiDiverse (KGMEL) "
-            'or JSON Lines with "text" and "surface" (docs/formats.md)',
+            "not a known data set; expected WikiMEL (MELBench or DWE), Richpedia (GHMFC), WikiDiverse (annotated, with "
+            'candidates, DWE or KGMEL), a set of MIMIC\'s, or JSON Lines with "text" and "surface" (docs/formats.md)',
             path=path,
         )
     return layouts[votes.most_common(1)[0][0]]
@@ -223,6 +259,13 @@ def _data_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"cannot be listed ({error.strerror})", path=folder) from error
     return [file for file in files if not _OTHER_FILES.fullmatch(file.name) and file.is_file()]
+
+
+def _pickles_in(folder: Path) -> str:
+    """Return a remark on the pickles of a folder, one of which was perhaps meant; empty where there are none."""
+    suspects = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = [file.name for file in suspects if pickle_kind(file) is not None]
+    return f"; {', '.join(found)}: pickles are not read; name one to be told how to convert it" if found else ""
 
 
 def _without_dev(train: Part) -> dict[str, Part]:

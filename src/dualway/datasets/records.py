@@ -33,6 +33,7 @@ class Layout:
     image: str = "imgPath"
     image_url: str | None = None
     pictures: Callable[[Path], dict[str, str]] | None = None  # folder -> sample id to picture, where records name none
+    folders: tuple[str, ...] = ()  # where pictures lie besides the file's folder and its images/ (`PictureFolders`)
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Reading:
     mentions: list[Mention] = field(default_factory=list[Mention])
     given: list[Given | None] = field(default_factory=list[Given | None])
     gold: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    candidates: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     _seen: set[str] = field(default_factory=set[str])
 
     def add(self, mention: Mention, given: Given | None = None, *, line: int | None = None) -> None:
@@ -70,6 +72,7 @@ class Reading:
         self.mentions = locate_mentions(self.mentions, self.given, report)
         report.counts["mentions"] = len(self.mentions)
         report.counts["with gold"] = len(self.gold)
+        report.counts["with candidates"] = sum(bool(listed) for listed in self.candidates.values())
         report.counts["nil"] = sum(answer is None for answer in self.gold.values())
         report.counts["entities"] = len({answer for answer in self.gold.values() if answer is not None})
 

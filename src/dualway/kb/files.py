@@ -1,4 +1,4 @@
-"""Building a knowledge base from files on disk: GHMFC and KGMEL folders, and one's own JSONL or CSV.
+"""Building a knowledge base from files on disk: those of the published data sets, and one's own JSONL or CSV.
 
 Nothing is dropped silently from one's own files: a line that cannot be an entity is an error that names file and line;
 keys and columns that are not understood are counted in the report.
@@ -16,6 +16,8 @@ from typing import Any, cast
 
 from dualway.datasets.base import ReadReport
 from dualway.datasets.entities import read_entities
+from dualway.datasets.entities_wikidiverse import is_table
+from dualway.datasets.pickles import refuse_pickle
 from dualway.errors import DataError, UsageError
 from dualway.kb.manifest import Manifest
 from dualway.kb.store import KnowledgeBase
@@ -24,7 +26,14 @@ from dualway.storage import read_jsonl
 from dualway.text import is_broken, repair
 
 # Each form with the kinds of text that stand for an entity unless others are chosen; none: all that are present.
-FORMS: dict[str, tuple[str, ...]] = {"ghmfc": ("properties",), "kgmel": ("description",), "jsonl": (), "csv": ()}
+FORMS: dict[str, tuple[str, ...]] = {
+    "ghmfc": ("properties",),
+    "kgmel": ("description",),
+    "wikidiverse": ("description",),
+    "mimic": ("properties",),
+    "jsonl": (),
+    "csv": (),
+}
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
 _KEYS = ("id", "name", "aliases", "types", "description", "text", "representations", "pictures")
@@ -71,7 +80,7 @@ def build_from_files(
     """Build the knowledge base `out` from a file or folder, and return what was read, repaired and dropped.
 
     Args:
-        source: A folder with GHMFC or KGMEL files, or a JSONL or CSV file.
+        source: A folder (or one file) of a published data set's entities, or a JSONL or CSV file.
         out: The folder to make.
         form: One of `FORMS`, or "auto" to tell it from the file names.
         representation: Kinds of text that stand for an entity; the form's own (`FORMS`) when empty.
@@ -125,6 +134,7 @@ def _opened(source: Path, form: str) -> Generator[tuple[Iterable[Entity], ReadRe
         raise UsageError(f"unknown form {form!r}; choose one of auto, {', '.join(FORMS)}")
     if not source.exists():
         raise DataError("no such file or folder", path=source)
+    refuse_pickle(source)
     if form == "auto":
         form = _guess_form(source)
     if form not in _LINE_FORMS:
@@ -142,6 +152,8 @@ def _guess_form(source: Path) -> str:
     suffix = source.suffix.lower()
     if source.is_dir() or suffix == ".json":
         return "auto"
+    if is_table(source):
+        return "wikidiverse"
     if suffix not in _SUFFIXES:
         raise DataError(
             f"cannot tell the form of this file by its name; expected {', '.join(_SUFFIXES)} or .json, "

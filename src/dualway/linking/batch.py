@@ -75,7 +75,7 @@ def link_file(
         Counts: mentions, nil (no candidate), resumed (taken from an interrupted job).
 
     Raises:
-        DataError: A broken line; names file and line. Nothing is linked then.
+        DataError: A broken line, or a candidate file keyed by gold; names file and line. Nothing is linked then.
         StorageError: The target cannot be written.
         UsageError: `target` is `source`.
     """
@@ -87,6 +87,9 @@ def link_file(
         note(line)
     if not linker.reads_pictures and any(mention.image for mention in dataset.mentions):
         note("this model does not read pictures: they play no part")
+    if linker.given is not None:
+        note(linker.given.describe())
+        linker.given.for_dataset(dataset)  # where the input is labelled: a file keyed by its answers is refused
     job = _Job(target, _origin(linker, dataset, k))
     done, nil = job.resume()
     resumed = done
@@ -99,6 +102,8 @@ def link_file(
         if progress is not None:
             progress(done, len(dataset))
     job.publish()
+    for line in () if linker.given is None else linker.given.report.remarks():
+        note(line)
     return {"links": str(target), "mentions": len(dataset), "nil": nil, "resumed": resumed}
 
 
@@ -156,5 +161,6 @@ def _origin(linker: Linker, dataset: Dataset, k: int) -> str:
     digest = hashlib.sha256(str(dataset.root.resolve()).encode("utf-8", "surrogatepass"))
     for mention in dataset.mentions:
         digest.update(repr(mention).encode("utf-8", "surrogatepass"))
-    made_by = [linker.kb.fingerprint.content, linker.ranker.fingerprint, linker.regions]
+    given = "" if linker.given is None else linker.given.file.sha256
+    made_by = [linker.kb.fingerprint.content, linker.ranker.fingerprint, linker.regions, given]
     return json.dumps([digest.hexdigest(), *made_by, k])
