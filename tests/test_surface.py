@@ -18,11 +18,23 @@ SOURCE = Path(dualway.__file__).parent
 
 # From what is built of nothing to what is built of all: a room may use those before it in this list.
 ROOMS = [
-    *("errors", "schema", "protocols", "config", "text", "storage", "metrics", "images"),
-    *("datasets", "world", "kb", "encoders", "candidates", "features", "model", "linking", "systems", "evaluation"),
-    *("run", "linker", "example", "cli"),
+    *("errors", "schema", "protocols", "config", "text", "storage", "metrics", "images", "downloads"),
+    *(
+        "datasets",
+        "world",
+        "kb",
+        "encoders",
+        "vision",
+        "candidates",
+        "features",
+        "model",
+        "linking",
+        "systems",
+        "evaluation",
+    ),
+    *("run", "linker", "report", "example", "demo", "cli"),
 ]
-HEAVY = {"torch", "transformers", "accelerate", "scipy", "numpy", "PIL", "rapidfuzz", "safetensors"}
+HEAVY = {"torch", "transformers", "accelerate", "scipy", "numpy", "PIL", "cv2", "rapidfuzz", "safetensors"}
 
 
 class TestPublicNames:

@@ -27,6 +27,7 @@ class EncoderConfig:
     text: str = "minilm"  # "minilm" (a package, offline), or a directory or hub name of a CLIP or sentence encoder
     image: str | None = None  # a CLIP directory or hub name; None: pictures are not read
     trainable: bool = False  # fine-tune the text encoder together with the model instead of using cached vectors
+    detector: str | None = None  # what finds objects in pictures: proposals; None: the whole picture, or a regions file
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,8 @@ def _check_numbers(preset: Preset) -> None:
         raise UsageError(
             f"{preset.name}: encoders.trainable=true reads the caption as one vector; use model.text_keys=pooled"
         )
+    if preset.encoders.detector is not None and preset.encoders.image is None:
+        raise UsageError(f"{preset.name}: encoders.detector finds objects that nothing encodes; set encoders.image")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"{preset.name}: train.seeds is {list(seeds)}; give different whole numbers of at least 0")
 

@@ -8,7 +8,8 @@ DualwayError                  anything below; its `exit_code` is the command lin
 │   └── CompatibilityError    a run and a knowledge base do not fit together (exit 4)
 ├── ModelError                an encoder or a checkpoint cannot be loaded (exit 5)
 ├── ScoreError                a system produced a score that cannot be ranked; names the mention (exit 6)
-└── StorageError              the disk is full, the folder is read-only (exit 7)
+├── StorageError              the disk is full, the folder is read-only (exit 7)
+└── DownloadError             no network, or a file of a host that is not what it should be (exit 8)
 
 A message names the value, the place (file and line, or id) and the remedy.
 """
@@ -84,3 +85,20 @@ class StorageError(DualwayError):
     """Writing failed: disk full, read-only folder, or no permission."""
 
     exit_code = 7
+
+
+class DownloadError(DualwayError):
+    """A download failed, or what came is not what was asked for; the message ends with the way without a network.
+
+    Args:
+        problem: What is wrong.
+        name: What was to be downloaded.
+        place: Where its files can be put by hand.
+    """
+
+    exit_code = 8
+
+    def __init__(self, problem: str, *, name: str = "", place: Path | str | None = None) -> None:
+        self.problem = problem
+        by_hand = "get the files by hand" if place is None else f"get the files by hand, into {place}"
+        super().__init__(f"{name}{': ' if name else ''}{problem}; {by_hand} (docs/downloads.md)")

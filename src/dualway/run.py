@@ -36,6 +36,7 @@ from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
 from dualway.systems.untrained import FromKb
+from dualway.vision import load_detector
 
 if TYPE_CHECKING:
     from dualway.features.store import FeatureStore
@@ -254,8 +255,9 @@ class Pipeline:
         """What makes features by the preset's encoders and templates."""
         preset, cache = self.preset, default_cache_folder()
         image = None if preset.encoders.image is None else load_image_encoder(preset.encoders.image)
+        detector = None if preset.encoders.detector is None else load_detector(preset.encoders.detector)
         known = None if self._regions is None else read_regions(self._regions)
-        return FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known)
+        return FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known, detector=detector)
 
     @cached_property
     def vectors(self) -> EntityVectors:
@@ -284,11 +286,17 @@ class Pipeline:
         return FromKb(self.names, EntityVectors(extractor, self.kb))
 
     def encoder_fingerprints(self) -> dict[str, str]:
-        """Return the fingerprint of each encoder, by "text" and "image", and the hashes of files in their place."""
+        """Return the fingerprint of each encoder, by "text", "image" and "detector", and the hashes of files in place.
+
+        A part that is not in use is left out.
+        """
         if self.store is not None:
             return self.store.fingerprints()
-        image = self.extractor.image
-        return {"text": self.text.fingerprint, **({} if image is None else {"image": image.fingerprint})}
+        image, detector = self.extractor.image, self.extractor.detector_fingerprint
+        found = {"text": self.text.fingerprint}
+        if image is not None:
+            found["image"] = image.fingerprint
+        return found if detector is None else {**found, "detector": detector}
 
     def check_encoders(self, expected: dict[str, str]) -> None:
         """Check that the encoders are those of a run, and so are the files that vectors came from.
@@ -299,9 +307,9 @@ class Pipeline:
         found = self.encoder_fingerprints()
         for part in {**expected, **found}:
             what, remedy = f"the file of {part}' vectors", "give --features with the store that it was trained with"
-            if part in ("text", "image"):
-                what = f"the {part} encoder {getattr(self.preset.encoders, part)!r}"
-                remedy = "restore it or train again"
+            if part in ("text", "image", "detector"):
+                kind = "detector" if part == "detector" else f"{part} encoder"
+                what, remedy = f"the {kind} {getattr(self.preset.encoders, part)!r}", "restore it or train again"
             if found.get(part) != expected.get(part):
                 raise CompatibilityError(
                     f"{what} is not the one the run was trained with (fingerprint {found.get(part)}, expected "

@@ -19,6 +19,7 @@ from dualway.systems.dwe_plus import DwePlusSystem, gold_rows
 from dualway.systems.lexical import Lexical
 from dualway.systems.prior import Prior
 from dualway.systems.untrained import CAPTION_WEIGHT, NAME_WEIGHT, TEXT_WEIGHT, FromKb
+from dualway.systems.zero_shot import ZeroShotClip
 
 MENTIONS = [
     Mention("Foster with co-star Mel Gibson", "Foster", "a"),
@@ -63,6 +64,7 @@ def system(request, task, names, extractor, tmp_path):
         "prior": lambda: Prior(names),
         "from_kb": lambda: FromKb(names, EntityVectors(extractor, task.kb)),
         "dwe_plus": lambda: DwePlusSystem(tiny("paper"), tmp_path / "run", seed=3),
+        "zero_shot_clip": ZeroShotClip,
     }[request.param]()
     made.fit(task, GOLD, task, GOLD)
     return made
@@ -79,6 +81,7 @@ def test_every_name_leads_to_a_class():
         "prior": "Prior",
         "from_kb": "FromKb",
         "dwe_plus": "DwePlusSystem",
+        "zero_shot_clip": "ZeroShotClip",
     }
 
 

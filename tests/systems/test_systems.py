@@ -82,7 +82,7 @@ class World:
         self.task = Task(self.mentions, self.names.search(self.mentions, NUM_CANDIDATES), kb, features)
 
     def system(self, name, folder):
-        more = {"dwe_plus": (TINY, folder), "from_kb": (self.names, self.vectors)}
+        more = {"dwe_plus": (TINY, folder), "from_kb": (self.names, self.vectors), "zero_shot_clip": ()}
         return system_class(name)(*more.get(name, (self.names,)))
 
 

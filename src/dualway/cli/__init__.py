@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from dualway import __version__
-from dualway.cli import data, demo, evaluate, kb, link, train
+from dualway.cli import data, demo, evaluate, features, kb, link, train
 from dualway.cli.output import printable
 from dualway.errors import DualwayError, StorageError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     name="dualway",
     help="Link mentions in captioned pictures to the entities of a knowledge base.",
     epilog="Exit codes: 0 done, 1 a fault of dualway, 2 wrong call, 3 broken input, 4 knowledge base, "
-    "5 model, 6 unrankable score, 7 storage, 130 interrupted.",
+    "5 model, 6 unrankable score, 7 storage, 8 download, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(kb.app, name="kb")
+app.command("features")(features.features)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("link")(link.link)

