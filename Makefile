@@ -1,4 +1,4 @@
-# make demo    installs into .venv, then shows what dualway does
+# make demo    installs into .venv, then shows what dualway does; DATA=FOLDER on your own data, REAL=1 with downloads
 # make test    installs into .venv, then format, lint, types, the wheel, and the tests
 # make check   format, lint and types alone
 # make acceptance   every promised figure in full, resumable; results under docs/results/
@@ -39,7 +39,7 @@ $(WHEEL_STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/dualway demo
+	$(if $(REAL),HF_HUB_OFFLINE=0) $(BIN)/dualway demo $(if $(DATA),--data "$(DATA)") $(if $(REAL),--real)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -62,4 +62,4 @@ acceptance: $(STAMP)
 	$(BIN)/python -m acceptance
 
 clean:
-	rm -rf $(VENV) $(WHEEL_VENV) dist build src/*.egg-info .acceptance
+	rm -rf $(VENV) $(WHEEL_VENV) dist build src/*.egg-info .acceptance .experiments dualway-demo*

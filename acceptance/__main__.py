@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.machine import describe_machine
 
-from acceptance import main_job
+from acceptance import main_job, world
 from acceptance.steps import WORK
 from dualway.storage import write_text
 
-PARTS = {"main-job": main_job}
+PARTS = {"main-job": main_job, "world": world}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _setting(today: str) -> str:
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("dualway", "torch", "transformers"))
-    return f"{today}. {describe_machine()}. {versions}. Written by `make acceptance`; dev figures, chosen on train."
+    return f"{today}. {describe_machine()}. {versions}. Written by `make acceptance`."
 
 
 if __name__ == "__main__":

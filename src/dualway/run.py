@@ -247,7 +247,7 @@ class Pipeline:
                 f"{encoder.fingerprint}, expected {made_by}); restore it, or make the features again in another folder"
             )
         if self._meter is not None:
-            encoder.progress = partial(_report, self._meter)
+            encoder.progress = partial(_report, self._meter, "texts")
         return encoder
 
     @cached_property
@@ -257,7 +257,15 @@ class Pipeline:
         image = None if preset.encoders.image is None else load_image_encoder(preset.encoders.image)
         detector = None if preset.encoders.detector is None else load_detector(preset.encoders.detector)
         known = None if self._regions is None else read_regions(self._regions)
-        return FeatureExtractor(preset.features, self.text, image, cache_folder=cache, regions=known, detector=detector)
+        return FeatureExtractor(
+            preset.features,
+            self.text,
+            image,
+            cache_folder=cache,
+            regions=known,
+            detector=detector,
+            progress=None if self._meter is None else partial(_report, self._meter, "pictures"),
+        )
 
     @cached_property
     def vectors(self) -> EntityVectors:
@@ -334,8 +342,8 @@ class Pipeline:
         return candidates, features, report
 
 
-def _report(meter: Meter, done: int, total: int) -> None:
-    meter(done, total, "")
+def _report(meter: Meter, what: str, done: int, total: int) -> None:
+    meter(done, total, what)
 
 
 def open_training_data(data: Path, note: Note) -> tuple[Dataset, Dataset | None]:

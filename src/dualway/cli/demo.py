@@ -1,41 +1,49 @@
-"""`dualway demo`: five captions linked against a small knowledge base, from files to links."""
+"""`dualway demo`: the whole way, from files to links, a trained model, figures and a report."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
 
-def demo(json: JsonFlag = False, quiet: QuietFlag = False) -> None:
-    """Build the bundled example knowledge base and link five captions, untrained."""
-    from dualway.datasets import open_dataset
-    from dualway.example import CAPTIONS, ENTITIES
-    from dualway.kb.files import build_from_files
-    from dualway.linker import Linker
-    from dualway.linking.batch import link_record
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of your own data; by default the generated world.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for all that is made; dualway-demo unless given.")
+    ] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="With published text and models, which are downloaded after they are shown.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Mentions of your data a split, at most; 0: all.", min=0)] = 4000,
+    text_encoder: Annotated[str, typer.Option(help="As encoders.text of `dualway train`.")] = "minilm+mini-clip",
+    image_encoder: Annotated[str, typer.Option(help="As encoders.image of `dualway train`.")] = "mini-clip",
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Put pictures into the report.")] = True,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Link five captions at once, then train, evaluate and write a report, on the generated world or your own data."""
+    from dualway.demo.screens import DemoOptions, run_demo
 
     output = Output(json=json, quiet=quiet)
-    with tempfile.TemporaryDirectory(prefix="dualway-demo-") as folder:
-        build_from_files(ENTITIES, Path(folder) / "kb", form="jsonl")
-        captions = open_dataset(CAPTIONS)
-        linker = Linker.from_kb(Path(folder) / "kb")
-        links = linker.link(captions.mentions)
-        names = len(linker.kb)
-        linker.kb.close()
-    output.result({"links": [link_record(link) for link in links]})
-    output.show(f"A knowledge base of {names} entities, five captions, no training:\n")
-    for link in links:
-        best = link.candidates[0]
-        rivals = ", ".join(f"{c.name} {c.score:.2f}" for c in link.candidates[1:3])
-        parts = ", ".join(f"{name} {value:.2f}" for name, value in best.evidence.items())
-        output.show(f"  {link.mention.text}")
-        output.show(f"    {link.mention.surface} -> {best.entity_id} {best.name} {best.score:.2f}  ({parts})")
-        output.show(f"    next: {rivals}\n")
-    output.show(
-        "Then on your own files:\n"
-        "  dualway kb build --from jsonl entities.jsonl --out kbs/mine\n"
-        "  dualway link --kb kbs/mine --in mentions.jsonl --out links.jsonl\n"
-        "  dualway train --data DATA --kb kbs/mine --out runs/mine"
+    name = "-real" if real else ""
+    name += f"-{data.resolve().name}" if data is not None else ""
+    options = DemoOptions(
+        out=out or Path(f"dualway-demo{name}"),
+        data=data,
+        limit=limit,
+        text_encoder=text_encoder,
+        image_encoder=image_encoder,
+        pictures=pictures,
     )
+    if real:
+        from dualway.demo.real import run_real
+
+        output.result(run_real(options, output))
+        return
+    output.result(run_demo(options, output))

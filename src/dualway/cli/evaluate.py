@@ -66,7 +66,7 @@ def evaluate(
     if given is not None and retriever is not None:
         raise UsageError("--retriever and --candidates: candidates come from one of them; leave the other out")
     dataset = _open_data(data, split, output)
-    with output.progress("texts encoded") as encoding:
+    with output.progress("features") as encoding:
         subject = _Subject.open(
             run,
             kb,

@@ -93,7 +93,7 @@ def _load(
 ) -> Linker:
     from dualway.linker import Linker
 
-    with output.progress("texts encoded") as encoding:
+    with output.progress("features") as encoding:
         if run is None:
             return Linker.from_kb(kb or Path(), meter=encoding.update, candidates=given)
         return Linker.load(

@@ -55,7 +55,7 @@ def train(
     chosen = read_settings(preset, config, set_ or [], seeds)
     store = open_store(features, regions)
     given = open_candidates(candidates, candidates_by_gold, output)
-    with KnowledgeBase.open(kb) as opened, output.progress("texts encoded") as encoding:
+    with KnowledgeBase.open(kb) as opened, output.progress("features") as encoding:
         steps = _Steps(output)
         try:
             run = train_run(

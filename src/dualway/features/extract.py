@@ -61,6 +61,7 @@ class FeatureExtractor:
             neither faces nor labels.
         detector: Finds the objects of pictures of which `regions` says none; without it, the whole picture is its one
             object.
+        progress: Called with (pictures done, pictures in all) while pictures are read.
     """
 
     def __init__(
@@ -72,12 +73,15 @@ class FeatureExtractor:
         cache_folder: Path | None = None,
         regions: Mapping[Path, PictureRegions] | None = None,
         detector: Detector | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config, self.text, self.image, self.detector = config, text, image, detector
         finder = None if detector is None else ObjectFinder(detector, config, cache_folder)
         self._pictures: PictureSource | None = None
         if image is not None:
-            self._pictures = PictureEncoder(image, cache_folder, no_object=config.no_object, finder=finder)
+            self._pictures = PictureEncoder(
+                image, cache_folder, no_object=config.no_object, finder=finder, progress=progress
+            )
         self._regions = {path.resolve(): found for path, found in (regions or {}).items()}
 
     @property

@@ -68,6 +68,7 @@ class PictureEncoder:
         cache_folder: Where vectors are kept; None keeps none.
         no_object: What stands for a picture without objects: the picture itself, or a zero vector (public code).
         finder: Finds the objects of pictures of which they are not known; None: they have none.
+        progress: Called with (pictures done, pictures in all).
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class PictureEncoder:
         *,
         no_object: Literal["picture", "zero"] = "picture",
         finder: ObjectFinder | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.encoder, self._finder = encoder, finder
+        self.encoder, self._finder, self._progress = encoder, finder, progress
         self._scale = np.float32(no_object == "picture")
         self._cache = VectorCache(cache_folder, encoder.fingerprint, encoder.dim)
 
@@ -91,7 +93,9 @@ class PictureEncoder:
         """
         lines: list[FloatArray] = []  # of each usable picture: [1 + objects, dim]
         done = PictureVectors(np.zeros((0, self.encoder.dim), np.float32), _no_lists(self.encoder.dim), [], {})
-        for path, wanted in zip(paths, objects, strict=True):
+        for number, (path, wanted) in enumerate(zip(paths, objects, strict=True), start=1):
+            if self._progress is not None:
+                self._progress(number, len(paths))
             try:
                 vectors, kept = self._encode_one(path, wanted, done.failures)
             except PictureError as error:

@@ -1,0 +1,1 @@
+"""The demo: files, links, a trained model, figures and a report; on the generated world or on one's own data."""

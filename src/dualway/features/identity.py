@@ -1,0 +1,57 @@
+"""What a data set is as far as features depend on it: hashes of its mentions and pictures. Gold is not looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualway.datasets.base import Dataset
+from dualway.errors import PictureError
+from dualway.images import read_picture
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The mentions of a data set, in order.
+
+    Attributes:
+        keys: uint64 [n], a hash of each mention's id, caption, surface and name of its picture.
+        sha256: Hash of all these.
+    """
+
+    keys: NDArray[np.uint64]
+    sha256: str
+
+
+def identify(dataset: Dataset) -> Identity:
+    """Return the identity of a data set's mentions."""
+    lines = [json.dumps([m.id, m.text, m.surface, m.image]).encode() for m in dataset.mentions]
+    keys = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in lines)
+    return Identity(np.frombuffer(keys, dtype="<u8").astype(np.uint64), hashlib.sha256(b"\n".join(lines)).hexdigest())
+
+
+def hash_pictures(dataset: Dataset) -> str:
+    """Return a hash of the content of the pictures, each read once; one that cannot be read counts as such."""
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(dataset.image_path(mention) for mention in dataset.mentions):
+        if path is not None:
+            digest.update(_hash_picture(path))
+    return digest.hexdigest()
+
+
+def hash_order(ids: Sequence[str]) -> str:
+    """Return a hash of entity ids in their order: the rows of E belong to it."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
+
+
+def _hash_picture(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(read_picture(path)).digest()
+    except PictureError:  # told when features are made
+        return b"unreadable"

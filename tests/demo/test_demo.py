@@ -1,0 +1,163 @@
+"""The demo's screens: on a small part of the generated world, and on a user's folder, pictures included."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dualway.demo import material, screens
+from dualway.demo.material import open_own
+from dualway.demo.screens import DemoOptions, demo_preset
+from dualway.errors import DataError, UsageError
+from dualway.world import CAVEAT
+from dualway.world.build import WorldConfig
+from tests.cli.calls import call
+
+TINY = WorldConfig(captions=(40, 10, 20))
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small part of the world, and two epochs."""
+    monkeypatch.setattr(material, "DEMO", TINY)
+    monkeypatch.setattr(screens, "EPOCHS", 2)
+
+
+class Silent:
+    """A voice that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
+
+    def note(self, text: str) -> None:
+        self.shown.append(text)
+
+
+@pytest.mark.realmodel
+class TestOnTheGeneratedWorld:
+    @pytest.fixture
+    def done(self, short, tmp_path):
+        return call("demo", "--out", tmp_path / "demo"), tmp_path / "demo"
+
+    def test_every_screen_is_there_and_in_order(self, done):
+        result, folder = done
+        assert result.code == 0, result.err
+        screen = [
+            "Five captions against a knowledge base of 12 entities",
+            "at most 2 epochs in place of the paper's 300",
+            "lexical",
+            "prior",
+            "from_kb",
+            "paper",
+            "ceiling: text-only oracle",
+            "ceiling: oracle with picture 100.0",
+            CAVEAT,
+            str(folder / "report.html"),
+            "Next:",
+            "dualway data check",
+            "dualway evaluate --run",
+            "dualway link --run",
+        ]
+        places = [result.out.index(part) for part in screen]
+        assert places == sorted(places)
+
+    def test_the_report_stands_alone_and_shows_regions_and_the_caveat(self, done):
+        page = (done[1] / "report.html").read_text(encoding="utf-8")
+        assert "data:image/jpeg;base64," in page
+        assert CAVEAT in page
+        assert "<script src" not in page
+        assert 'href="http' not in page
+        assert "text-only oracle" in page
+
+    def test_json_and_quiet_leave_one_object(self, short, tmp_path):
+        done = call("demo", "--out", tmp_path / "demo", "--json", "--quiet")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.count("\n") == 1
+        assert len(done.json["links"]) == 5
+        assert done.json["ceilings"]["oracle with picture"] == 1.0
+        rows = done.json["evaluation"]["protocols"]["top100"]["systems"]
+        assert [row["system"] for row in rows] == ["lexical", "prior", "from_kb", "paper"]
+
+    def test_a_second_demo_uses_what_is_there(self, done):
+        _, folder = done
+        made = {path: path.stat().st_mtime_ns for path in (folder / "world").rglob("*.jpg")}
+        again = call("demo", "--out", folder)
+        assert again.code == 0, again.err
+        assert {path: path.stat().st_mtime_ns for path in made} == made
+        assert "using the knowledge base" in again.err
+
+
+@pytest.mark.realdata
+class TestOnOnesOwnData:
+    def test_the_same_screens_on_wikimel_with_its_pictures(self, short, realdata, tiny_clip, tmp_path):
+        """With tiny random encoders: what is tested is the way, not the accuracy."""
+        done = call(
+            "demo", "--data", realdata / "wikimel", "--out", tmp_path / "demo", "--limit", 150,
+            "--text-encoder", tiny_clip, "--image-encoder", tiny_clip,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        assert "a knowledge base of 18,880 entities" in done.out
+        assert "Only the first 150 mentions of train and dev were used (--limit)." in done.out
+        assert "ceiling" not in done.out
+        page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
+        assert "photograph" in page
+        lines = (tmp_path / "demo" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        pictures = {Path(json.loads(line)["image"]) for line in lines if "image" in json.loads(line)}
+        assert sum(path.is_file() for path in pictures) >= 20
+        assert all(path.is_absolute() for path in pictures)
+
+
+class TestMaterial:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        source = tmp_path / "mine"
+        source.mkdir()
+        (source / "entities.jsonl").write_text(
+            "".join(json.dumps({"id": f"E{i}", "name": f"Name {i}", "text": f"number {i}"}) + "\n" for i in range(5))
+        )
+        lines = [
+            {"id": str(i), "text": f"Name {i % 5} at event {i}", "surface": f"Name {i % 5}", "entity_id": f"E{i % 5}"}
+            for i in range(60)
+        ]
+        (source / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return source
+
+    def test_a_folder_without_dev_gives_a_tenth_of_its_captions(self, folder, tmp_path, voice):
+        made = open_own(folder, tmp_path / "out", 0, voice)
+        counts = {s: len((made.folder / f"{s}.jsonl").read_text().splitlines()) for s in ("train", "dev")}
+        assert sum(counts.values()) == 60
+        assert 1 <= counts["dev"] <= 15
+        assert "no dev split" in "\n".join(voice.shown)
+
+    def test_limit(self, folder, tmp_path, voice):
+        made = open_own(folder, tmp_path / "out", 3, voice)
+        assert len((made.folder / "train.jsonl").read_text().splitlines()) == 3
+        assert "first 3 mentions" in made.caveats[0]
+
+    def test_a_file_is_refused(self, folder, tmp_path, voice):
+        with pytest.raises(UsageError, match="give a folder"):
+            open_own(folder / "train.jsonl", tmp_path / "out", 0, voice)
+
+    def test_a_folder_without_entities_is_refused_before_anything_is_made(self, folder, tmp_path, voice):
+        (folder / "entities.jsonl").unlink()
+        with pytest.raises(DataError, match="entit"):
+            open_own(folder, tmp_path / "out", 0, voice)
+        assert not (tmp_path / "out" / "kb").exists()
+
+    def test_the_preset_states_what_it_changes(self, folder, tmp_path, voice):
+        made = open_own(folder, tmp_path / "out", 0, voice)
+        preset = demo_preset(DemoOptions(tmp_path / "out", folder), made)
+        assert preset.train.epochs <= 40
+        assert preset.train.patience is not None
+        assert preset.encoders.detector == "proposals"
+        shutil.rmtree(tmp_path / "out")
+
+    @pytest.fixture
+    def voice(self):
+        return Silent()
