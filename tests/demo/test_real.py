@@ -19,7 +19,7 @@ from tests.detectors import LABELS, save_tiny_detector
 from tests.downloads.server import REVISION, Server, git_sha1, serve, sha256
 
 from dualway.datasets import open_dataset
-from dualway.demo import screens
+from dualway.demo import steps
 from dualway.demo.published import ENTITIES, convert_melbench
 from dualway.demo.real import run_real
 from dualway.demo.screens import DemoOptions
@@ -114,7 +114,7 @@ def server():
 def catalogue(server, tiny_clip, detector, monkeypatch) -> dict[str, dict[str, bytes]]:
     """Put tiny things in the place of the published ones; as there, MELBench's figures are asked for."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(screens, "EPOCHS", 2)
+    monkeypatch.setattr(steps, "EPOCHS", 2)
     content = {"melbench": MELBENCH, "clip-vit-b32": files_of(tiny_clip), "rtdetr-v2-r18": files_of(detector)}
     for name, files in content.items():
         is_data = name == "melbench"
