@@ -93,9 +93,11 @@ class Progress:
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Set how much is done so far (and of how much), with an optional remark such as the current loss."""
+        now = time.monotonic()
+        if done < self._done:  # other work has begun: its rate is its own
+            self._start = now
         self._done, self._total = done, total or self._total
         self._note = note or self._note
-        now = time.monotonic()
         if not self._silent and now - self._printed >= (0.2 if self._live else 10.0):
             self._printed = now
             self._print(end="" if self._live else "\n")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from dualway.config import PRESETS, Preset, override
 from dualway.datasets import open_dataset
-from dualway.demo.material import Material, Voice, open_kb
+from dualway.demo.material import Material, Meter, Voice, open_kb
 from dualway.demo.shown import choose_errors, choose_examples, read_curve, show_links
 from dualway.evaluation import EvaluationData, EvaluationOptions, Protocol, evaluate, format_report
 from dualway.evaluation.report import EvaluationReport
@@ -24,7 +25,7 @@ from dualway.systems.prior import Prior
 
 EPOCHS, LEARNING_RATE = 40, 1.5e-4  # the paper: 300 and 5e-5
 _EVALUATIONS = 14  # on dev, at most, before the last epoch
-_PATIENCE = 4
+_PATIENCE = 6
 NOTES = {
     "lexical": "name similarity alone",
     "prior": "and how often a name meant an entity in train",
@@ -74,15 +75,14 @@ def _short(name: str | None) -> str:
 def train_paper(material: Material, preset: Preset, out: Path, voice: Voice) -> Run:
     """Extract features and train, saying what departs from the paper."""
     voice.show(f"Training preset `paper` on {material.title}: {deviation(preset)}.\n")
-    with (
-        open_kb(material) as kb,
-        voice.progress("features") as encoding,
-        voice.progress("training steps") as steps,
-    ):
+    with open_kb(material) as kb, voice.progress("features") as encoding, ExitStack() as opened:
+        meters: list[Meter] = []
 
         def on_step(_: int, state: Any) -> None:
+            if not meters:  # only now: its rate is that of the training
+                meters.append(opened.enter_context(voice.progress("training steps")))
             dev = "" if state.dev_t1 is None else f", dev T@1 {100 * state.dev_t1:.1f}"
-            steps.update(state.step, state.total_steps, f"epoch {state.epoch}, loss {state.loss:.3f}{dev}")
+            meters[0].update(state.step, state.total_steps, f"epoch {state.epoch}, loss {state.loss:.3f}{dev}")
 
         return train_run(
             data=material.folder, kb=kb, preset=preset, out=out, note=voice.note, meter=encoding.update, on_step=on_step

@@ -16,7 +16,7 @@ from dualway.schema import Mention
 MAX_CANDIDATES = 5  # shown of a mention, gold beside them wherever it stands
 _MAX_CAPTION = 1200  # characters; of a longer caption the part around the mention
 _MAX_TEXT = 240  # characters of an entity's text
-_MAX_LISTED = 24  # regions in the list below a picture
+_MAX_LISTED = 6
 _MAX_PARTS = 12  # parts of the evidence
 _MIN_SHOWN = 240  # pixels: a smaller picture is shown enlarged
 

@@ -11,7 +11,7 @@ from dualway.report.markup import Html, el, number
 from dualway.report.pictures import Photo
 from dualway.schema import Region
 
-MAX_BOXES = 12  # drawn over one picture: more hide it
+MAX_BOXES = 5  # drawn over one picture: more hide it
 SCREEN = 480.0  # units of a picture's longer side, whatever its pixels: strokes and letters keep their size
 _FONT, _LETTER, _BADGE = 17.0, 10.0, 22.0  # of a box's badge: size, width of a letter, height
 
@@ -87,7 +87,8 @@ def draw_boxes(boxes: Sequence[Box], photo: Photo) -> Html:
     drawn = [box for box in boxes[:MAX_BOXES] if box.corners is not None]
     taken: list[tuple[float, float, float]] = []
     badges = [_badge(box, width, height, taken) for box in drawn]
-    frames = [_frame(box, width, height) for box in reversed(drawn)]  # the most attended on top
+    most = max((box.attention or 0.0 for box in drawn), default=0.0)
+    frames = [_frame(box, width, height, most) for box in reversed(drawn)]  # the most attended on top
     return el(
         "svg",
         *frames,
@@ -99,7 +100,8 @@ def draw_boxes(boxes: Sequence[Box], photo: Photo) -> Html:
     )
 
 
-def _frame(box: Box, width: float, height: float) -> Html:
+def _frame(box: Box, width: float, height: float, most: float) -> Html:
+    """Return the box's lines; how thick and strong they are is its attention beside the `most` that a box has."""
     x0, y0, x1, y1 = box.corners or (0.0, 0.0, 0.0, 0.0)
     # Two units inside, so that a box around the whole picture is seen.
     left, top = max(x0 * width, 2.0), max(y0 * height, 2.0)
@@ -112,7 +114,8 @@ def _frame(box: Box, width: float, height: float) -> Html:
     if box.attention is None:
         stroke, opacity, kind = 2.0, 0.9, "box box-plain"
     else:
-        stroke, opacity, kind = 2.0 + 4.0 * min(box.attention, 1.0), 0.45 + 0.55 * min(box.attention, 1.0), "box"
+        share = box.attention / most if most > 0 else 0.0
+        stroke, opacity, kind = 1.5 + 3.5 * share, 0.4 + 0.6 * share, "box"
     return el(
         "g",
         el("rect", class_="box-halo", stroke_width=stroke + 2.5, **place),
