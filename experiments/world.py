@@ -35,7 +35,7 @@ from dualway.world import CAVEAT
 from dualway.world.build import MAIN, MANIFEST, TEXT_DECIDABLE, WorldConfig, write_world
 
 SEEDS = (0, 1, 2, 3, 4)
-# The paper: 5e-5 for 300 epochs. Fewer epochs at a higher rate, chosen on dev among 5e-5, 1.5e-4 and 5e-4.
+# The paper: 5e-5 for 300 epochs. Fewer epochs at a higher rate, chosen on dev between 5e-5 and 1.5e-4.
 EPOCHS, LEARNING_RATE, EVALUATE_EVERY = 40, 1.5e-4, 295
 WORLDS: dict[str, WorldConfig] = {"main": MAIN, "text-decidable": TEXT_DECIDABLE}
 # What each variant changes of the preset. The first is the one that the others are compared with.

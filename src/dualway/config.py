@@ -27,7 +27,7 @@ class EncoderConfig:
     text: str = "minilm"  # "minilm" (a package, offline), or a directory or hub name of a CLIP or sentence encoder
     image: str | None = None  # a CLIP directory or hub name; None: pictures are not read
     trainable: bool = False  # fine-tune the text encoder together with the model instead of using cached vectors
-    detector: str | None = None  # what finds objects in pictures: proposals; None: the whole picture, or a regions file
+    detector: str | None = None  # finds objects: proposals, or a detector's directory; None: none, or a regions file
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def test_calls_that_name_too_little_or_too_much(arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "show", "check", "train", "evaluate", "link", pytest.param("demo", marks=pytest.mark.realmodel)],
+    ["build", "show", "check", "train", "evaluate", "link"],
 )
 def test_quiet_and_json_leave_one_object_and_nothing_else(command, kb, data, run, tmp_path):
     (tmp_path / "e.jsonl").write_text('{"id": "a", "name": "b", "unheard_of": 1}\n')
@@ -93,7 +93,6 @@ def test_quiet_and_json_leave_one_object_and_nothing_else(command, kb, data, run
         "train": ["train", "--data", data, "--kb", kb, "--out", run, "--seeds", "0,1", "--json"],
         "evaluate": ["evaluate", "--run", run, "--data", data, "--json", "-"],
         "link": ["link", "--run", run, "--text", "Foster", "--json"],
-        "demo": ["demo", "--json"],
     }[command]
     if command == "train":
         preset = json.loads((run / "run.json").read_text())["preset"]

@@ -23,7 +23,7 @@ def demo(
     limit: Annotated[int, typer.Option(help="Mentions of your data a split, at most; 0: all.", min=0)] = 4000,
     text_encoder: Annotated[str, typer.Option(help="As encoders.text of `dualway train`.")] = "minilm+mini-clip",
     image_encoder: Annotated[str, typer.Option(help="As encoders.image of `dualway train`.")] = "mini-clip",
-    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Put pictures into the report.")] = True,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Leave pictures out of the report.")] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -39,7 +39,7 @@ def demo(
         limit=limit,
         text_encoder=text_encoder,
         image_encoder=image_encoder,
-        pictures=pictures,
+        pictures=not no_pictures,
     )
     if real:
         from dualway.demo.real import run_real
