@@ -3,7 +3,8 @@
     python -m experiments.world --work .experiments/world
 
 Trains every variant with five seeds and evaluates all of them in one run, so that the differences are paired: test
-split, protocol top100, 95 % intervals by bootstrap over captions. Resumable; prints the table as markdown.
+split, protocol top100, 95 % intervals by bootstrap over captions. One row more asks what the pictures tell the trained
+model: `paper` again, each caption with the picture of another one. Resumable; prints the tables as markdown.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SEEDS = (0, 1, 2, 3, 4)
 # The paper: 5e-5 for 300 epochs. Fewer epochs at a higher rate, chosen on dev between 5e-5 and 1.5e-4.
 EPOCHS, LEARNING_RATE, EVALUATE_EVERY = 40, 1.5e-4, 295
 WORLDS: dict[str, WorldConfig] = {"main": MAIN, "text-decidable": TEXT_DECIDABLE}
+SWAPPED = "paper, pictures swapped"
 # What each variant changes of the preset. The first is the one that the others are compared with.
 VARIANTS: dict[str, dict[str, dict[str, object]]] = {
     "paper": {},
@@ -62,10 +64,13 @@ class OwnFeatures:
         system: What is evaluated.
         mentions: Those that `features` belong to.
         features: As extracted for the system's settings.
+        name: Of the row; the system's by default.
     """
 
-    def __init__(self, system: DwePlusSystem, mentions: Sequence[Mention], features: Features) -> None:
-        self.name = system.name
+    def __init__(
+        self, system: DwePlusSystem, mentions: Sequence[Mention], features: Features, name: str | None = None
+    ) -> None:
+        self.name = name or system.name
         self._system, self._features = system, features
         self._row = {mention.id: i for i, mention in enumerate(mentions)}
 
@@ -123,9 +128,22 @@ def evaluate_world(world: Prepared, runs: Sequence[Run]) -> EvaluationReport:
             seeds = run.preset.train.seeds
             models = (DwePlusSystem(run.preset, run.trained_folder(seed), seed=seed) for seed in seeds)
             systems.append([OwnFeatures(model, dataset.mentions, features) for model in models])
+            if run is runs[0]:
+                systems.append(_swapped(run, dataset.mentions, features))
         data = EvaluationData(dataset.mentions, dataset.gold, kb, candidates, train_captions=runs[0].captions())
         options = EvaluationOptions(baseline=runs[0].preset.name)
         return evaluate(systems, data, [Protocol()], options=options)  # type: ignore[arg-type]
+
+
+def _swapped(run: Run, mentions: Sequence[Mention], features: Features) -> list[OwnFeatures]:
+    """Return a run's models, for which every caption has the picture of another one."""
+    num = int(features.picture.max()) + 1
+    order = np.random.default_rng(0).permutation(num)
+    other = np.empty(num, dtype=np.int64)
+    other[order] = np.roll(order, 1)  # one cycle through all pictures: none keeps its own
+    moved = replace(features, picture=np.where(features.picture >= 0, other[features.picture], -1))
+    models = (DwePlusSystem(run.preset, run.trained_folder(seed), seed=seed) for seed in run.preset.train.seeds)
+    return [OwnFeatures(model, mentions, moved, SWAPPED) for model in models]
 
 
 def table(world: Prepared, report: EvaluationReport) -> Iterator[str]:

@@ -129,3 +129,10 @@ def test_a_table_on_one_line_is_no_json_lines(write):
     compact = '{"1": {"sentence": "A sat.", "mentions": ["A"], "answer": ["Q1"]}, "2": 5}'
     assert open_dataset(write("x.json", compact)).report.format == "melbench"
     assert open_dataset(write("x.json", '{"text": "A sat.", "surface": "A", "extra": {}}')).report.format == "jsonl"
+
+
+def test_entities_and_regions_beside_one_file_of_mentions_are_not_taken_for_it(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"text": "Foster at home", "surface": "Foster"}\n')
+    (tmp_path / "entities.jsonl").write_text('{"id": "Q1", "name": "Jodie Foster"}\n')
+    (tmp_path / "annotations.jsonl").write_text('{"image": "a.jpg"}\n')
+    assert len(open_dataset(tmp_path)) == 1

@@ -89,13 +89,14 @@ class Progress:
         self._label, self._total, self._silent = label, total, silent
         self._live = sys.stderr.isatty()
         self._done, self._note, self._start = 0, "", time.monotonic()
+        self._base = 0  # what was done at the start
         self._printed = self._start
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Set how much is done so far (and of how much), with an optional remark such as the current loss."""
         now = time.monotonic()
-        if done < self._done:  # other work has begun: its rate is its own
-            self._start = now
+        if done < self._done:  # other work has begun: its rate is its own, counted from here
+            self._start, self._base = now, done
         self._done, self._total = done, total or self._total
         self._note = note or self._note
         if not self._silent and now - self._printed >= (0.2 if self._live else 10.0):
@@ -112,9 +113,11 @@ class Progress:
         parts = [f"{self._label}: {self._done:,}"]
         if self._total:
             parts[0] += f" of {self._total:,} ({100 * self._done // self._total} %)"
-        parts.append(f"{self._done / elapsed:,.0f}/s")
-        if self._total and 0 < self._done < self._total:
-            parts.append(f"{(self._total - self._done) * elapsed / self._done:,.0f} s left")
+        made = self._done - self._base
+        if made or not self._base:
+            parts.append(f"{made / elapsed:,.0f}/s")
+        if self._total and made and self._done < self._total:
+            parts.append(f"{(self._total - self._done) * elapsed / made:,.0f} s left")
         if self._note:
             parts.append(self._note)
         start = "\r\x1b[K" if self._live else ""

@@ -47,6 +47,7 @@ LOOKED_FOR = "train/dev/test.json or .jsonl, NAME.train.json, NAME_dev.jsonl, sp
 _OTHER_FILES = re.compile(
     r"(splits|entities|entity_list|kb_entity|neg|neg_list|qids_ordered|search_(top|tmp)\d+|property|brief|fact|fact_supply"
     r"|config|images_map|(input_)?img_list|(qid|ne|id|entity|total|type|title|wikipedia)2\w+)\.json"
+    r"|(entities|annotations|regions)\.(jsonl|ndjson)"
 )
 _SPLIT_NAME = re.compile(
     r"(?:(?P<prefix>.*)[._-])?(?P<split>train|dev|valid|validation|val|test)(?:_w_\d+cands)?", re.IGNORECASE

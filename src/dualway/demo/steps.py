@@ -107,7 +107,8 @@ def evaluate_run(
         ]
         data = EvaluationData(dataset.mentions, dataset.gold, kb, candidates, features, train_captions=run.captions())
         evaluation = evaluate(systems, data, [Protocol()], options=EvaluationOptions(baseline="lexical"))
-        links = Linker.load(run.folder, kb=kb, note=voice.note).link(dataset.mentions, image_path=dataset.image_path)
+        # Without notes: which pictures cannot be used was said above.
+        links = Linker.load(run.folder, kb=kb).link(dataset.mentions, image_path=dataset.image_path)
         shown = show_links(dataset, links, kb, system=run.preset.name)
     voice.show(format_report(evaluation))
     for ceiling in material.ceilings:
