@@ -333,3 +333,7 @@ def test_a_run_trained_with_regions_says_so_when_they_are_missing(tmp_path):
     AnyRun(**base, encoders={}, results={"0": {"regions": True}}).note_regions(tmp_path, said.append)
     AnyRun(**base, encoders={}, results={"0": {}}).note_regions(None, said.append)
     assert len(said) == 1
+    AnyRun(**base, encoders={}, results={"0": {"regions": False}}).note_regions(tmp_path, said.append)
+    assert "trained without a regions file and is used with one; leave --regions out" in said[1]
+    AnyRun(**base, encoders={}, results={}).note_regions(tmp_path, said.append)
+    assert len(said) == 2

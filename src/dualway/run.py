@@ -103,10 +103,22 @@ class Run:
             problem = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ModelError(f"{path}: damaged ({problem}); restore it or train again with --restart") from error
 
-    def note_regions(self, regions: Path | None, note: Note) -> None:
-        """Tell when the run was trained with a regions file and is now used without one."""
-        if regions is None and any(result.get("regions") for result in self.results.values()):
-            note(f"{self.folder} was trained with a regions file and is used without one; give --regions FILE")
+    def note_regions(self, regions: Path | None, note: Note, features: FeatureStore | None = None) -> None:
+        """Tell when the run was trained with a regions file and is now used without one, or the other way round.
+
+        With a feature store it is the store that has regions or not.
+        """
+        trained = any(result.get("regions") for result in self.results.values())
+        used = regions is not None if features is None else _has_regions(features)
+        if trained == used or not self.results:
+            return
+        there, here = ("with", "without") if trained else ("without", "with")
+        told = f"{self.folder} was trained {there} a regions file and is used {here} one"
+        if features is None:
+            note(f"{told}; {'give --regions FILE' if trained else 'leave --regions out'}")
+        else:
+            remedy = "with --regions FILE" if trained else "without --regions"
+            note(f"{told}: the features of {features.folder}; make them {remedy} (`dualway features`)")
 
     def note_candidates(self, candidates: Path | None, note: Note) -> None:
         """Tell when the run was trained with a candidate file and is now used with retrieved candidates."""

@@ -61,6 +61,25 @@ def test_check_lists_entity_files(folder: Path):
     assert "  1  gold entities of train are not among them: Q1" in lines
 
 
+def test_check_lists_entity_files_of_one_s_own(folder: Path):
+    """Those of the forms that `kb build` reads, and `data convert` and `demo` write."""
+    (folder / "entities.jsonl").write_text(json.dumps({"id": "Q2", "name": "A"}))
+    lines = runner.invoke(app, ["check", str(folder)]).stdout.splitlines()
+    assert "entity files (jsonl): entities.jsonl" in lines
+    assert "  1  gold entities of train are not among them: Q1" in lines
+    assert "entity files: none in this folder" not in lines
+
+
+def test_pictures_of_a_converted_set_are_present(folder: Path):
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(folder / "a.jpg")
+    assert call("data", "convert", folder, "--out", folder / "out").code == 0
+    assert '"../a.jpg"' in (folder / "out" / "train.jsonl").read_text()
+    pictures = call("data", "check", folder / "out", "--json").json["splits"]["train"]["pictures"]
+    assert (pictures["named"], pictures["present"], pictures["outside"]) == (1, 1, 0)
+
+
 def test_check_raises_errors_of_the_tree(tmp_path: Path):
     assert isinstance(runner.invoke(app, ["check", str(tmp_path)]).exception, DataError)
     (tmp_path / "train.json").write_text("{")

@@ -245,6 +245,27 @@ class TestUsing:
         _, _, notes = evaluate(tmp_path, "c", "--run", tmp_path / "stored", *given)
         assert "regions file and is used without" in notes
 
+    def test_a_run_and_a_store_of_which_one_has_regions(self, kb, pictured, with_pictures, tmp_path):
+        good = {"image": str(pictured.parent / "good.png"), "objects": [{"box": [0, 0, 9, 9]}]}
+        regions = write_lines(tmp_path / "regions.jsonl", [good])
+        common = ["--data", pictured, "--kb", kb, *with_pictures]
+        for name, more in (("with", ["--regions", regions]), ("without", [])):
+            store = tmp_path / f"F-{name}"
+            assert call("features", *common, *more, "--out", store).code == 0
+            assert call("train", *common, "--features", store, "--out", tmp_path / name).code == 0
+        given = ["--data", pictured, "--features"]
+        said: dict[tuple[str, str], str] = {}
+        for run in ("with", "without"):
+            for store in ("with", "without"):
+                options = ["--run", tmp_path / run, *given, tmp_path / f"F-{store}"]
+                _, _, notes = evaluate(tmp_path, f"{run}-{store}", *options)
+                said[run, store] = next((line for line in notes.splitlines() if "regions file" in line), "")
+        assert said["with", "with"] == said["without", "without"] == ""
+        assert "trained with a regions file and is used without one: the features of" in said["with", "without"]
+        assert f"{tmp_path / 'F-without'}; make them with --regions FILE" in said["with", "without"]
+        assert "trained without a regions file and is used with one: the features of" in said["without", "with"]
+        assert f"{tmp_path / 'F-with'}; make them without --regions" in said["without", "with"]
+
     def test_scores_with_objects_that_a_detector_found(self, kb, with_pictures, tmp_path):
         folder = tmp_path / "data"
         for i, (text, surface, gold) in enumerate(LINKS[:6]):

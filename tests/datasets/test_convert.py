@@ -16,8 +16,9 @@ from tests.folders import write_dwe, write_ghmfc, write_mimic, write_wikidiverse
 from dualway.datasets import open_dataset, read_entities
 from dualway.datasets.base import Dataset, ReadReport
 from dualway.datasets.convert import FORMS, Options, convert
+from dualway.datasets.entities_own import read_jsonl_entities
 from dualway.errors import DataError, StorageError, UsageError
-from dualway.kb.files import build_from_files, read_jsonl_entities
+from dualway.kb.files import build_from_files
 
 CAPTION = "Ada Brennick with Orrin Vasque in Tolmar, Ada again"
 MELBENCH = {

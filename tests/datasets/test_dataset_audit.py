@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import pickle
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -41,6 +44,8 @@ def test_pictures_are_checked_without_following_links_out_of_the_folder(write, t
     write("set/bomb.png", bomb(50_000))
     write("set/large.png", bomb(11_000))
     (folder / "link.png").symlink_to(outside)
+    write("away/a.png", png())
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "away")
     (folder / "inner.png").symlink_to(folder / "a.png")
     (folder / "folder.png").mkdir()
     names = [
@@ -53,14 +58,15 @@ def test_pictures_are_checked_without_following_links_out_of_the_folder(write, t
         "large.png",
         "link.png",
         "../secret.png",
+        "../elsewhere/a.png",
     ]
     names += ["folder.png", "missing.png", "x" * 400, "https://example.org/a.png", None]
     write("set/train.json", {str(i): sample("Kao sat", name) for i, name in enumerate(names)})
     pictures = audit(folder)["splits"]["train"]["pictures"]
     examples = pictures.pop("examples")
     assert pictures == {
-        "named": 12,
-        "present": 2,
+        "named": 13,
+        "present": 3,
         "missing": 3,
         "unreadable": 2,
         "too_large": 2,
@@ -69,7 +75,7 @@ def test_pictures_are_checked_without_following_links_out_of_the_folder(write, t
         "by_md5": 0,
         "mentions_without": 1,
     }
-    assert examples["outside"] == ["link.png", "../secret.png"]
+    assert examples["outside"] == ["link.png", "../elsewhere/a.png"]
     assert examples["unreadable"] == ["broken.png", "text.jpg"]
 
 
@@ -98,6 +104,55 @@ def test_gold_outside_the_entity_files_and_captions_inside_entity_texts_are_told
         "sentence_in_entity_text_examples": ["0-0", "4-0"],
     }
     assert found["splits"]["train"]["nil"] == 1
+
+
+def test_a_relative_path_out_of_the_folder_is_no_link(write, tmp_path):
+    """As `data convert` writes them; how the folder itself is reached (a link, a relative path) is no matter."""
+    write("images/a.png", png())
+    write("set/train.json", {"1": sample("Kao sat", "../images/a.png")})
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "set").symlink_to(tmp_path / "set")
+    with contextlib.chdir(tmp_path / "set"):
+        for folder in (tmp_path / "set", tmp_path / "links" / "set", Path(), Path("../set")):
+            pictures = audit(folder)["splits"]["train"]["pictures"]
+            assert (pictures["present"], pictures["outside"], pictures["missing"]) == (1, 0, 0), folder
+
+
+OWN = {
+    "entities.jsonl": '{"id": "Q1", "name": "Kao", "description": "Kao sat.", "odd": 1}\n',
+    "entities.ndjson": '{"id": "Q1", "name": "Kao"}\n',
+    "entities.csv": "id,name,description,odd\nQ1,Kao,Kao sat.,1\n",
+    "entities.tsv": "id\tname\nQ1\tKao\n",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_gold_outside_one_s_own_entity_file_is_told(write, tmp_path, name):
+    write("train.json", {"1": sample("Kao sat", None), "2": sample("Lu sat", None, "Q9")})
+    write(name, OWN[name])
+    [files] = audit(tmp_path)["entity_files"]
+    assert (files["files"], files["counts"]["entities"]) == ([name], 1)
+    assert files["format"] == ("jsonl" if name.endswith(("jsonl", "ndjson")) else "csv")
+    assert files["gold"]["train"]["missing_examples"] == ["Q9"]
+    assert list(files["notes"]) == (["unknown 'odd', not read"] if "odd" in OWN[name] else [])
+
+
+def test_own_and_published_entity_files_are_told_apart(write, tmp_path):
+    write("train.json", {"1": sample("Kao sat", None)})
+    write("qid2ne.json", {"Q2": "Other"})
+    write("entities.jsonl", OWN["entities.jsonl"])
+    found = audit(tmp_path)["entity_files"]
+    assert [(files["format"], files["gold"]["train"]["missing"]) for files in found] == [("ghmfc", 1), ("jsonl", 0)]
+
+
+def test_a_broken_entity_file_of_one_s_own_is_named_with_its_line(write, tmp_path):
+    write("train.json", {"1": sample("Kao sat", None)})
+    write("entities.jsonl", OWN["entities.jsonl"] + '{"id": "Q2"}\n')
+    with pytest.raises(DataError, match=r"entities\.jsonl, line 2: 'name' is missing"):
+        audit(tmp_path)
+    (tmp_path / "entities.jsonl").write_bytes(pickle.dumps({}))
+    with pytest.raises(DataError, match="a Python pickle"):
+        audit(tmp_path)
 
 
 def test_the_result_is_json_and_counts_what_was_dropped(write, tmp_path):

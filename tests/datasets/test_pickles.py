@@ -117,8 +117,26 @@ def test_the_line_in_the_message_makes_json_of_it(tmp_path, kind):
     command = shlex.split(str(caught.value).partition("where it was made: ")[2])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True, timeout=60)
-    value = json.loads((tmp_path / "my data.json").read_text())
+    value = json.loads((tmp_path / "my data.converted.json").read_text())
     assert value == {"pickle": DATA, "torch": {"a": [1.0, 1.0], "b": DATA}, "npy": records}[kind]
+
+
+def test_the_line_in_the_message_writes_over_nothing(tmp_path):
+    """Neither over the pickle, which may be called x.json, nor over what lies beside it."""
+    path, beside = tmp_path / "x.json", tmp_path / "x.converted.json"
+    path.write_bytes(pickle.dumps(DATA))
+    before = path.read_bytes()
+    beside.write_text("mine")
+    with pytest.raises(DataError) as caught:
+        open_dataset(path)
+    command = [sys.executable, *shlex.split(str(caught.value).partition("where it was made: ")[2])[1:]]
+    assert command[-2:] == [str(path), str(beside)]
+    assert subprocess.run(command, check=False, timeout=60, capture_output=True).returncode != 0
+    assert (path.read_bytes(), beside.read_text()) == (before, "mine")
+    beside.unlink()
+    subprocess.run(command, check=True, timeout=60)
+    assert path.read_bytes() == before
+    assert open_dataset(beside).gold == {"Q1": "Q1"}
 
 
 def test_a_folder_of_pickles_says_so(tmp_path):

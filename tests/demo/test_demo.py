@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.cli.calls import call
 
 from dualway.demo import material, steps
-from dualway.demo.material import open_own
-from dualway.demo.steps import deviation, make_preset
+from dualway.demo.material import claim, open_own
+from dualway.demo.steps import deviation, make_preset, next_commands
 from dualway.errors import DataError, UsageError
 from dualway.world import CAVEAT
 from dualway.world.build import WorldConfig
@@ -103,7 +105,7 @@ class TestOnOnesOwnData:
         )  # fmt: skip
         assert done.code == 0, done.err
         assert "a knowledge base of 18,880 entities" in done.out
-        assert "Only the first 150 mentions of train and dev were used (--limit)." in done.out
+        assert "Only 150 mentions of train and dev were used (--limit), pictured ones first." in done.out
         assert "ceiling" not in done.out
         page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
         assert "photograph" in page
@@ -138,17 +140,46 @@ class TestMaterial:
     def test_limit(self, folder, tmp_path, voice):
         made = open_own(folder, tmp_path / "out", 3, voice)
         assert len((made.folder / "train.jsonl").read_text().splitlines()) == 3
-        assert "first 3 mentions" in made.caveats[0]
+        assert "Only 3 mentions of train and dev were used" in made.caveats[0]
 
-    def test_a_file_is_refused(self, folder, tmp_path, voice):
-        with pytest.raises(UsageError, match="give a folder"):
-            open_own(folder / "train.jsonl", tmp_path / "out", 0, voice)
+    @pytest.mark.parametrize(("name", "problem"), [("train.jsonl", "is a file"), ("nothing", "no such folder")])
+    def test_what_is_no_folder_is_refused_before_anything_is_made(self, folder, tmp_path, name, problem):
+        with pytest.raises(UsageError, match=problem):
+            claim(tmp_path / "out", folder / name, {})
+        assert not (tmp_path / "out").exists()
+
+    def test_a_demo_of_other_data_or_settings_is_not_mixed_up_with_this_one(self, folder, tmp_path):
+        out = tmp_path / "out"
+        claim(out, folder, {"limit": 3})
+        claim(out, folder, {"limit": 3})
+        with pytest.raises(
+            UsageError, match=r"holds a demo with other limit; remove the folder or choose another --out"
+        ):
+            claim(out, folder, {"limit": 4})
+        (folder / "entities.jsonl").write_text('{"id": "E9", "name": "Another"}\n')
+        with pytest.raises(UsageError, match="other data"):
+            claim(out, folder, {"limit": 3})
+
+    def test_nothing_but_train_is_trained_on(self, folder, tmp_path, voice):
+        (folder / "train.jsonl").rename(folder / "dev.jsonl")
+        (folder / "test.jsonl").write_text((folder / "dev.jsonl").read_text())
+        with pytest.raises(DataError, match="no train split, only dev and test"):
+            open_own(folder, tmp_path / "out", 0, voice)
 
     def test_a_folder_without_entities_is_refused_before_anything_is_made(self, folder, tmp_path, voice):
         (folder / "entities.jsonl").unlink()
-        with pytest.raises(DataError, match="entit"):
+        with pytest.raises(DataError, match=r"entities.jsonl, entities.csv"):
             open_own(folder, tmp_path / "out", 0, voice)
         assert not (tmp_path / "out" / "kb").exists()
+
+    def test_the_next_commands_can_be_pasted_into_a_shell(self, folder, tmp_path, voice):
+        spaced = folder.rename(tmp_path / "my data")
+        made = open_own(spaced, tmp_path / "out", 0, voice)
+        run = SimpleNamespace(folder=tmp_path / "the run")
+        check, evaluate, link = (shlex.split(command) for command in next_commands(made, run))
+        assert check[1:] == ["data", "check", str(spaced)]
+        assert evaluate[1:4] == ["evaluate", "--run", str(tmp_path / "the run")]
+        assert Path(link[link.index("--in") + 1]).is_file()
 
     def test_the_preset_states_what_it_changes(self, folder, tmp_path, voice):
         made = open_own(folder, tmp_path / "out", 0, voice)

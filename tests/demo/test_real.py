@@ -166,7 +166,7 @@ class TestWithANetwork:
         preset = Run.open(out / "run").preset
         clip, found = ((out / "downloads" / name).resolve() for name in ("clip-vit-b32", "rtdetr-v2-r18"))
         assert (preset.encoders.text, preset.encoders.image, preset.encoders.detector) == (*[str(clip)] * 2, str(found))
-        assert (preset.train.epochs, preset.train.seeds, preset.train.patience) == (2, (0,), 4)
+        assert (preset.train.epochs, preset.train.seeds, preset.train.patience) == (2, (0,), 6)
         # The report.
         page = (out / "report.html").read_text(encoding="utf-8")
         assert "zero_shot_clip" in page
@@ -208,7 +208,7 @@ class TestWithANetwork:
     def test_limit(self, server, tmp_path):
         result = run_real(DemoOptions(tmp_path / "out", limit=4), Voice(), base_url=server.url)
         assert len(open_dataset(tmp_path / "out" / "data" / "train.jsonl")) == 4
-        assert any("Only the first 4 mentions" in caveat for caveat in result["caveats"])
+        assert any("Only 4 mentions" in caveat for caveat in result["caveats"])
 
 
 class TestWithOnesOwnData:

@@ -152,8 +152,7 @@ class _Subject:
             subject.captions = captions
             return subject
         opened_run = Run.open(run)
-        if features is None:
-            opened_run.note_regions(regions, output.note)
+        opened_run.note_regions(regions, output.note, features)
         opened_run.note_features(None if features is None else features.folder, output.note)
         opened_run.note_candidates(None if candidates is None else candidates.path, output.note)
         opened = opened_run.open_kb(kb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import warnings
 from collections import Counter
@@ -12,7 +13,13 @@ from typing import Any
 
 from dualway.datasets.base import Dataset, ReadReport, is_folder
 from dualway.datasets.candidate_files import CandidateFile, find_keys, read_candidate_file
-from dualway.datasets.entities import find_entity_files, find_forms, read_entities
+from dualway.datasets.entities import (
+    find_entity_files,
+    find_forms,
+    find_own_files,
+    read_entities,
+    read_own_entities,
+)
 from dualway.datasets.entities_wikidiverse import find_tables
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.schema import Entity
@@ -28,8 +35,8 @@ def audit(path: Path, split: str | None = None) -> dict[str, Any]:
     """Return what a data set holds, ready for JSON.
 
     Keys: `path`; `splits` (per split: counts, mentions not found in their sentence, pictures, the mentions' own
-    candidates, repaired, dropped, notes); `shared_sentences` (per pair of splits); `entity_files` (per form: counts,
-    gold ids missing, captions that stand in the text of their own entity, which makes them too easy);
+    candidates, repaired, dropped, notes); `shared_sentences` (per pair of splits); `entity_files` (by form or own file:
+    counts, gold ids missing, captions that stand in the text of their own entity, which makes them too easy);
     `candidate_files` (how they are keyed, how many mentions they have, and of how many the gold).
 
     Raises:
@@ -40,13 +47,15 @@ def audit(path: Path, split: str | None = None) -> dict[str, Any]:
     folder = path if is_folder(path) else path.parent
     # WikiDiverse's mentions with candidates have a folder of their own, beside the tables of entities.
     place = folder if find_forms(folder) or not find_tables(folder.parent) else folder.parent
-    entity_files = {form: read_entities(place, form) for form in find_forms(place)}
-    names = {entity.id: entity.name for entities, _ in entity_files.values() for entity in entities}
+    # The files of one table of entities, what is in them, and what reading them met.
+    tables = [(find_entity_files(place, form), *read_entities(place, form)) for form in find_forms(place)]
+    tables += [([file], *read_own_entities(file)) for file in find_own_files(folder)]
+    names = {entity.id: entity.name for _, entities, _ in tables for entity in entities}
     return {
         "path": str(path),
         "splits": {name: _audit_split(dataset) for name, dataset in datasets.items()},
         "shared_sentences": [_shared(*pair) for pair in combinations(datasets.items(), 2)],
-        "entity_files": [_audit_entities(place, form, *read, datasets) for form, read in entity_files.items()],
+        "entity_files": [_audit_entities(*table, datasets) for table in tables],
         "candidate_files": [_audit_candidates(file, datasets, names) for file in _candidate_files(folder)],
     }
 
@@ -86,7 +95,7 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
     states: dict[str, list[str]] = {}
     roots = [folder.resolve() for folder in (dataset.root, *dataset.folders)]
     for image, mention in named.items():
-        states.setdefault(_picture_state(dataset.image_path(mention), roots), []).append(image)
+        states.setdefault(_picture_state(dataset.image_path(mention), dataset.root, roots), []).append(image)
     counts = {state: len(images) for state, images in states.items()}
     troubled = {state: images[:_EXAMPLES] for state, images in states.items() if state not in {"present", "address"}}
     return {
@@ -103,18 +112,25 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _picture_state(path: Path | None, roots: list[Path]) -> str:
-    """Tell what is at a path. A link out of the data's and the pictures' folders is not followed."""
+def _picture_state(path: Path | None, root: Path, roots: list[Path]) -> str:
+    """Tell what is at a path. A link out of the data's and the pictures' folders is not followed; `..` is no link."""
     if path is None:
         return "address"
     try:
-        if path.resolve() != path.absolute() and not any(path.resolve().is_relative_to(root) for root in roots):
+        found = path.resolve()
+        if found != _as_written(path, root) and not any(found.is_relative_to(place) for place in roots):
             return "outside"
         if not stat.S_ISREG(path.stat().st_mode):
             return "missing"
     except (OSError, ValueError):
         return "missing"
     return _header_state(path)
+
+
+def _as_written(path: Path, root: Path) -> Path:
+    """Return where a path leads by its words alone, `..` included, if no link is met below the data's own folder."""
+    written = root.resolve() / path.relative_to(root) if path.is_relative_to(root) else path
+    return Path(os.path.abspath(written))  # noqa: PTH100 - `resolve` would follow the links
 
 
 def _header_state(path: Path) -> str:
@@ -185,11 +201,11 @@ def _audit_candidates(file: CandidateFile, datasets: dict[str, Dataset], names: 
 
 
 def _audit_entities(
-    folder: Path, form: str, entities: list[Entity], report: ReadReport, datasets: dict[str, Dataset]
+    files: list[Path], entities: list[Entity], report: ReadReport, datasets: dict[str, Dataset]
 ) -> dict[str, Any]:
     known = {entity.id: entity for entity in entities}
     return report.to_dict() | {
-        "files": [file.name for file in find_entity_files(folder, form)],
+        "files": [file.name for file in files],
         "gold": {name: _audit_gold(dataset, known) for name, dataset in datasets.items()},
     }
 

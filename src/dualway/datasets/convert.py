@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dualway.datasets.base import Dataset, Tally, is_folder
-from dualway.datasets.entities import find_forms, read_entities
+from dualway.datasets.entities import find_forms, find_own_files, read_entities
 from dualway.datasets.jsonl import write_mentions
 from dualway.datasets.picture_paths import PicturePaths
 from dualway.datasets.published import published
@@ -159,10 +159,7 @@ def _say_what_to_know(path: Path, options: Options, target: _Target, done: Conve
     for what, times in done.pictures.items():
         note(f"pictures {what}: {times:,}")
     if is_folder(path) and done.entities is None and options.entities != "none":
-        left = [
-            *find_forms(path),
-            *(name for name in (ENTITIES, "entities.csv", "entities.tsv") if (path / name).is_file()),
-        ]
+        left = [*find_forms(path), *(file.name for file in find_own_files(path))]
         if left:
             note(f"entities ({', '.join(left)}) are not part of this conversion; they stay in {path}")
     if options.form == "ghmfc" and target.is_folder and "train" in done.files and "dev" not in done.files:

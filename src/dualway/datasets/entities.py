@@ -1,6 +1,6 @@
 """Reads the entities of the published data sets: GHMFC's and DWE's `{QID: text}` files, and KGMEL's, told apart.
 
-WikiDiverse's tables and MIMIC's list have readers of their own beside this one.
+WikiDiverse's tables, MIMIC's list and one's own files have readers of their own beside this one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from dualway.datasets.base import ReadReport, is_folder, is_list, is_object, load_json
 from dualway.datasets.entities_mimic import ENTITIES as _MIMIC
 from dualway.datasets.entities_mimic import read_mimic
+from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES
 from dualway.datasets.entities_wikidiverse import find_tables, is_table, read_wikidiverse
 from dualway.datasets.entity_fields import load_table, nameless, text_of, texts_of
 from dualway.datasets.pickles import refuse_pickle
@@ -72,6 +73,26 @@ def find_entity_files(folder: Path, form: str) -> list[Path]:
 def find_forms(folder: Path) -> list[str]:
     """Return the forms of entity files that a folder holds."""
     return [form for form in FORMS[1:] if find_entity_files(folder, form)]
+
+
+def find_own_files(folder: Path) -> list[Path]:
+    """Return one's own entity files in a folder: `entities.jsonl` (or .ndjson), `entities.csv`, `entities.tsv`."""
+    return [
+        file for file in (folder / f"entities{suffix}" for suffix in SUFFIXES) if file.is_file() and not is_table(file)
+    ]
+
+
+def read_own_entities(file: Path) -> tuple[list[Entity], ReadReport]:
+    """Return the entities of one's own file, its form told by its suffix, and what was repaired or not read.
+
+    Raises:
+        DataError: A line that is no entity (names it), none at all, or a pickle.
+    """
+    refuse_pickle(file)
+    report = ReadReport(file, SUFFIXES[file.suffix.lower()])
+    entities = list(LINE_FORMS[report.format](file, report))
+    _count(entities, report)
+    return entities, report
 
 
 def _find(folder: Path, form: str) -> tuple[str, list[Path]]:

@@ -26,7 +26,7 @@ _BY_PICKLE = "import json, pickle, sys; data = pickle.load(open(sys.argv[1], 'rb
 _BY_TORCH = "import json, sys, torch; data = torch.load(sys.argv[1], map_location='cpu', weights_only=False)"
 _BY_NUMPY = "import json, numpy, sys; data = numpy.load(sys.argv[1], allow_pickle=True).tolist()"
 _BY_NUMPY_ZIP = "import json, numpy, sys; data = dict(numpy.load(sys.argv[1], allow_pickle=True))"
-_WRITE = "; json.dump(data, open(sys.argv[2], 'w'), default=lambda v: v.tolist() if hasattr(v, 'tolist') else list(v))"
+_WRITE = "; json.dump(data, open(sys.argv[2], 'x'), default=lambda v: v.tolist() if hasattr(v, 'tolist') else list(v))"
 
 
 def refuse_pickle(path: Path) -> None:
@@ -82,7 +82,8 @@ def _kind_in_zip(path: Path) -> tuple[str, str] | None:
 
 
 def _remedy(path: Path, read: str) -> str:
-    target = shlex.quote(str(path.with_suffix(".json")))
+    # A name that no such file has: a pickle may be called x.json, and x.json may lie beside it.
+    target = shlex.quote(str(path.with_suffix(".converted.json")))
     return (
         "opening it would run whatever code is in it, so dualway does not. If you trust it, make JSON of it where it "
         f'was made: python -c "{read}{_WRITE}" {shlex.quote(str(path))} {target}'

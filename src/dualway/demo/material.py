@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -17,7 +18,7 @@ from dualway.kb.files import build_from_files
 from dualway.kb.store import KnowledgeBase
 from dualway.report.records import Ceiling
 from dualway.schema import Mention
-from dualway.storage import read_json
+from dualway.storage import read_json, write_json
 from dualway.text import match_key
 from dualway.world import CAVEAT
 from dualway.world.build import DEMO, MANIFEST, World, write_world
@@ -112,11 +113,14 @@ def open_own(data: Path, out: Path, limit: int, voice: Voice) -> Material:
         DataError: No data set or no entity file is there; says what was looked for.
         UsageError: `data` is a file.
     """
-    if not data.is_dir():
-        raise UsageError(f"{data}: give a folder with train and dev files and entity files (docs/formats.md)")
-    entities = next((data / name for name in _ENTITY_FILES if (data / name).is_file()), data)
-    _build_once(entities, out / "kb", (), voice)
     train, dev = _own_splits(data, voice)
+    entities = next((data / name for name in _ENTITY_FILES if (data / name).is_file()), data)
+    try:
+        _build_once(entities, out / "kb", (), voice)
+    except DataError as error:
+        if entities != data:
+            raise
+        raise DataError(f"{error.problem}; or {', '.join(_ENTITY_FILES)}", path=data) from error
     chosen = {"train": _first(train, limit), "dev": _first(dev, limit)}
     folder = out / "data"
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +134,7 @@ def open_own(data: Path, out: Path, limit: int, voice: Voice) -> Material:
         "with --image-encoder.",
     ]
     if cut:
-        caveats.insert(0, f"Only the first {limit:,} mentions of {' and '.join(cut)} were used (--limit).")
+        caveats.insert(0, f"Only {limit:,} mentions of {' and '.join(cut)} were used (--limit), pictured ones first.")
     return Material(
         folder=folder,
         evaluated="dev",
@@ -153,6 +157,35 @@ def _is_world(folder: Path) -> bool:
     return found.get("fingerprint") == World.make(DEMO).fingerprint()
 
 
+def claim(out: Path, data: Path | None, settings: Mapping[str, Any]) -> None:
+    """Make a demo's folder, or take up the one of an earlier demo with the same data and settings.
+
+    Raises:
+        UsageError: `data` is no folder, or `out` holds a demo of other data or settings.
+    """
+    if data is not None and not data.is_dir():
+        problem = "is a file: give its folder," if data.exists() else "no such folder: give one"
+        raise UsageError(f"{data}: {problem} with train and dev files and entity files (docs/formats.md)")
+    wanted = {**settings, "data": None if data is None else _describe_folder(data)}
+    path = out / "demo.json"
+    if not path.is_file():
+        write_json(path, wanted)
+        return
+    found = cast("dict[str, Any]", read_json(path))
+    differing = [key for key in wanted if found.get(key) != json.loads(json.dumps(wanted[key]))]
+    if differing:
+        raise UsageError(
+            f"{out}: holds a demo with other {' and '.join(differing)}; remove the folder or choose another --out"
+        )
+
+
+def _describe_folder(data: Path) -> dict[str, Any]:
+    """Return the folder's place, and name, size and time of the files in it: they tell whether it has changed."""
+    files = sorted(path for path in data.iterdir() if path.is_file())
+    stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return {"folder": str(data.resolve()), "files": stamps}
+
+
 def _build_once(source: Path, kb: Path, representation: tuple[str, ...], voice: Voice) -> None:
     if (kb / "manifest.json").is_file():
         voice.note(f"using the knowledge base in {kb}")
@@ -162,9 +195,16 @@ def _build_once(source: Path, kb: Path, representation: tuple[str, ...], voice: 
 
 
 def _own_splits(data: Path, voice: Voice) -> tuple[Dataset, Dataset]:
-    """Return train and dev; where there is no dev, a tenth of train's captions."""
+    """Return train and dev; where there is no dev, a tenth of train's captions.
+
+    Raises:
+        DataError: There is no train split, nor one file of all mentions: nothing else is trained on.
+    """
     splits = list_splits(data)
-    train = open_dataset(data, "train" if "train" in splits else splits[0])
+    name = next((name for name in ("train", "all") if name in splits), None)
+    if name is None:
+        raise DataError(f"no train split, only {' and '.join(splits)}; the demo trains on train alone", path=data)
+    train = open_dataset(data, name)
     for line in train.report.remarks():
         voice.note(line)
     if "dev" in splits:

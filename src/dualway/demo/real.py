@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dualway.datasets import list_splits, open_dataset
-from dualway.demo.material import Material, Voice, open_own
+from dualway.demo.material import Material, Voice, claim, open_own
 from dualway.demo.published import Converted, Published, convert_melbench, fetch_published
 from dualway.demo.screens import DemoOptions
 from dualway.demo.steps import evaluate_run, last_screen, make_preset, train_paper, write_page
@@ -49,6 +49,7 @@ def run_real(
     published = fetch_published(names, options.out / "downloads", voice, base_url=base_url, confirm=confirm)
     if published is None:
         return {"downloads": None}
+    claim(options.out, options.data, options.settings())
     material = _own(options, options.data, voice) if options.data else _melbench(options, published, voice)
     material = _with_remarks(material, published)
     clip, detector = (str(published.paths[name].resolve()) for name in (CLIP, DETECTOR))

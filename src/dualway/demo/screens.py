@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualway import __version__
 from dualway.datasets import open_dataset
-from dualway.demo.material import Material, Voice, make_world, open_own
+from dualway.demo.material import Material, Voice, claim, make_world, open_own
 from dualway.demo.steps import evaluate_run, last_screen, make_preset, train_paper, write_page
 from dualway.example import CAPTIONS, ENTITIES
 from dualway.kb.files import build_from_files
@@ -42,6 +43,11 @@ class DemoOptions:
     detector: str | None = "proposals"
     pictures: bool = True
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the results depend on, beside the data."""
+        encoders = [self.text_encoder, self.image_encoder, self.detector]
+        return {"limit": self.limit, "encoders": encoders, "version": __version__}
+
 
 def run_demo(options: DemoOptions, voice: Voice) -> dict[str, Any]:
     """Run all screens and return what they came to, as JSON values.
@@ -50,7 +56,7 @@ def run_demo(options: DemoOptions, voice: Voice) -> dict[str, Any]:
         DualwayError: As the commands that it stands for.
     """
     began = time.perf_counter()
-    options.out.mkdir(parents=True, exist_ok=True)
+    claim(options.out, options.data, options.settings())
     if options.data is None:
         links = _link_examples(options.out, voice)
         material = make_world(options.out, voice)
@@ -108,4 +114,4 @@ def _describe_link(link: Link) -> str:
     parts = ", ".join(f"{name} {value:.2f}" for name, value in best.evidence.items())
     lines.append(f"    {link.mention.surface} -> {best.entity_id} {best.name} {best.score:.2f}  ({parts})")
     rivals = ", ".join(f"{candidate.name} {candidate.score:.2f}" for candidate in link.candidates[1:3])
-    return "\n".join([*lines, f"    next: {rivals}\n"])
+    return "\n".join([*lines, f"    next: {rivals or 'no other candidate'}\n"])

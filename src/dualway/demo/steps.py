@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -159,13 +162,20 @@ def write_page(
 
 
 def next_commands(material: Material, run: Run) -> tuple[str, ...]:
-    """Return three commands to go on with."""
-    return (
-        f"dualway data check {material.source}",
-        f"dualway evaluate --run {run.folder} --data {material.folder} --split {material.evaluated} "
-        "--protocol top100,top100-gold,full-kb",
-        f"dualway link --run {run.folder} --in {material.folder / f'{material.evaluated}.jsonl'} --out links.jsonl",
+    """Return three commands to go on with, ready for a shell."""
+    split, data = material.evaluated, material.folder
+    commands = (
+        ["data", "check", material.source],
+        ["evaluate", "--run", run.folder, "--data", data, "--split", split, "--protocol", "top100,top100-gold,full-kb"],
+        ["link", "--run", run.folder, "--in", data / f"{split}.jsonl", "--out", "links.jsonl"],
     )
+    return tuple(shlex.join([_program(), *map(str, command)]) for command in commands)
+
+
+def _program() -> str:
+    """Return how this program is called: by its name where the shell finds it, else as it was now."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "dualway" and shutil.which("dualway") is None else "dualway"
 
 
 def last_screen(material: Material, run: Run, report: Path, seconds: float) -> str:

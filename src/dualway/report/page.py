@@ -108,7 +108,7 @@ def _training(report: Report) -> Html:
         return el("p", "No evaluations were recorded in training.")
     ceilings = [c for c in report.ceilings if math.isfinite(c.value) and c.protocol in (None, _DEV_PROTOCOL)]
     told = f"T@1 on dev is that of protocol {_DEV_PROTOCOL}. Rings: the model that was kept, the best on dev."
-    told += " Dashed red lines: rows of the table that are not a system." if ceilings else ""
+    told += " Dashed red lines: rows of the table that are not a system, of the table's split." if ceilings else ""
     legend = [_legend(curve, index) for index, curve in enumerate(report.curves)]
     beside = [el("ul", *legend, class_="legend", role="list"), el("p", told, class_="note")]
     beside += [_history(curve) for curve in report.curves]

@@ -1,7 +1,8 @@
 """What the best possible linker reaches in a generated world: with the caption alone, and with the picture too.
 
 Both know every name, every fact and every look. A mention that can still mean n people is a hit with probability
-1 / n, as every one of them is equally likely. A trained model can lie above neither, but for chance.
+1 / n: the guess is uniform. People are not quite equally likely behind a name (who has a full name of their own is
+called by the surname more often), and whoever knew that could reach 0.3 points more than the text-only oracle.
 """
 
 from __future__ import annotations
