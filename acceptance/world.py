@@ -69,8 +69,14 @@ def _promises(demo: dict[str, Any], world: dict[str, Any]) -> str:
         rows.append((f"main world: `{_FULL}` beats `{system}`", _difference(main[system]), main[system]["high"] < 0))
     text = _comparisons(world["result"]["text-decidable"])
     swapped, without = text["paper, pictures swapped"], text["paper, no picture"]
-    rows.append(("text-decidable world: another picture changes nothing", _difference(swapped), _holds_zero(swapped)))
-    known = ("text-decidable world: training without pictures changes nothing", _difference(without))
+    rows.append(
+        (
+            "text-decidable world, added question: another picture changes nothing for the trained model",
+            _difference(swapped),
+            _holds_zero(swapped),
+        )
+    )
+    known = ("text-decidable world: training with pictures changes nothing", _difference(without))
     lines = ["## Promises", "", "| promise | other minus `paper`, points [95 %, paired] | holds |", "|---|---|---|"]
     lines += [f"| {promise} | {measured} | {'yes' if holds else 'NO'} |" for promise, measured, holds in rows]
     lines.append(f"| {known[0]} | {known[1]} | {'yes' if _holds_zero(without) else 'NO: docs/world.md says why'} |")
