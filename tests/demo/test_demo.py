@@ -136,6 +136,7 @@ class TestMaterial:
         assert sum(counts.values()) == 60
         assert 1 <= counts["dev"] <= 15
         assert "no dev split" in "\n".join(voice.shown)
+        assert not made.photographs  # there are no pictures
 
     def test_limit(self, folder, tmp_path, voice):
         made = open_own(folder, tmp_path / "out", 3, voice)

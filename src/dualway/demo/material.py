@@ -143,7 +143,7 @@ def open_own(data: Path, out: Path, limit: int, voice: Voice) -> Material:
         lead=(f"Your data in {data}: {' and '.join(counts.values())}.",),
         caveats=tuple(caveats),
         ceilings=(),
-        photographs=True,
+        photographs=any(_has_picture(chosen["dev"], mention) for mention in chosen["dev"].mentions),
         source=data,
     )
 
