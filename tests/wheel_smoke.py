@@ -42,6 +42,11 @@ def main() -> None:
         dualway("train", "--data", str(data), "--kb", str(kb), "--out", str(run), "--set", "train.epochs=3", "-q")
         dualway("evaluate", "--run", str(run), "--data", str(data), "--json", str(folder / "out.json"), "-q")
         dualway("link", "--run", str(run), "--in", str(data / "dev.jsonl"), "--out", str(folder / "links.jsonl"), "-q")
+        (folder / "entities.jsonl").rename(data / "entities.jsonl")
+        dualway(
+            "demo", "--data", str(data), "--out", str(folder / "demo"), "-q"
+        )  # its encoder and style are in the wheel
+        assert "<style>" in (folder / "demo" / "report.html").read_text(encoding="utf-8")
         linked = json.loads(
             dualway("link", "--kb", str(kb), "--text", "Mel Gibson", "--mention", "Mel Gibson", "--json")
         )
