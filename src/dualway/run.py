@@ -41,7 +41,7 @@ from dualway.vision import load_detector
 if TYPE_CHECKING:
     from dualway.features.store import FeatureStore
     from dualway.model.live import TrainingTexts
-    from dualway.model.train import TrainResult
+    from dualway.model.train import DevSet, TrainResult
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -447,9 +447,7 @@ def train_run(
     Raises:
         UsageError, DataError, ModelError, StorageError: As `model.train.train`.
     """
-    from dualway.model.train import DevSet, train
-    from dualway.protocols import Task
-    from dualway.systems.dwe_plus import gold_rows
+    from dualway.model.train import train
 
     train_set, dev_set = open_training_data(data, note)
     _check_folder(out, preset, resume)
@@ -457,19 +455,10 @@ def train_run(
     pipeline = Pipeline(
         preset, kb, prior, meter=meter, regions=regions, candidates=candidate_file, by_gold=by_gold, features=features
     )
-    num_candidates = preset.candidates.num_candidates
-    candidates, train_features, _ = _prepare(pipeline, train_set, num_candidates, note)
-    dev = None
-    if dev_set is not None:
-        dev_candidates, dev_features, _ = _prepare(pipeline, dev_set, num_candidates, note)
-        dev = DevSet(dev_features, gold_rows(Task(dev_set.mentions, dev_candidates, kb), dev_set.gold), dev_candidates)
-    given = None if pipeline.given is None else pipeline.given.record()
+    learnt, dev = _prepare_training(pipeline, train_set, dev_set, note)
     note_given(pipeline, note)
-    stored = None if features is None else {"path": str(features.folder.resolve())}
-    encoders, made_of = pipeline.encoder_fingerprints(), kb.fingerprint.compatibility
-    run = Run(out, preset, kb.path.resolve(), made_of, encoders, {}, given, stored)
+    run = _new_run(out, pipeline)
     captions = sorted({caption_key(mention.text) for mention in train_set.mentions})
-    rows = gold_rows(Task(train_set.mentions, candidates, kb), train_set.gold)
     texts = _training_texts(pipeline, train_set, dev_set) if preset.encoders.trainable else None
     results: dict[str, Any] = {}
     if not resume:
@@ -478,9 +467,9 @@ def train_run(
     for seed in preset.train.seeds:
         result = train(
             preset,
-            train_features,
-            gold_rows=rows,
-            candidates=candidates,
+            learnt.features,
+            gold_rows=learnt.gold_rows,
+            candidates=learnt.candidates,
             dev=dev,
             out=run.seed_folder(seed),
             seed=seed,
@@ -498,6 +487,37 @@ def train_run(
         write_json(out / CAPTIONS, captions)
         write_json(out / RUN, describe(run, kb, data.resolve(), results))
     return Run.open(out)
+
+
+def _prepare_training(
+    pipeline: Pipeline, train_set: Dataset, dev_set: Dataset | None, note: Note
+) -> tuple[DevSet, DevSet | None]:
+    """Return features, gold and candidates of train and of dev."""
+    from dualway.model.train import DevSet
+    from dualway.protocols import Task
+    from dualway.systems.dwe_plus import gold_rows
+
+    def prepare(dataset: Dataset) -> DevSet:
+        candidates, features, _ = _prepare(pipeline, dataset, pipeline.preset.candidates.num_candidates, note)
+        rows = gold_rows(Task(dataset.mentions, candidates, pipeline.kb), dataset.gold)
+        return DevSet(features, rows, candidates)
+
+    return prepare(train_set), None if dev_set is None else prepare(dev_set)
+
+
+def _new_run(out: Path, pipeline: Pipeline) -> Run:
+    """Return the run that a training begins: no results yet."""
+    kb, store = pipeline.kb, pipeline.store
+    return Run(
+        folder=out,
+        preset=pipeline.preset,
+        kb_path=kb.path.resolve(),
+        kb_compatibility=kb.fingerprint.compatibility,
+        encoders=pipeline.encoder_fingerprints(),
+        results={},
+        candidates=None if pipeline.given is None else pipeline.given.record(),
+        features=None if store is None else {"path": str(store.folder.resolve())},
+    )
 
 
 def _has_regions(features: FeatureStore | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 from tests.cli.calls import call
 
 from dualway.demo import material, steps
-from dualway.demo.material import claim, open_own
+from dualway.demo.material import claim, make_world, open_own
 from dualway.demo.steps import deviation, make_preset, next_commands
-from dualway.errors import DataError, UsageError
+from dualway.errors import DataError, StorageError, UsageError
 from dualway.world import CAVEAT
 from dualway.world.build import WorldConfig
 
@@ -160,6 +161,22 @@ class TestMaterial:
         (folder / "entities.jsonl").write_text('{"id": "E9", "name": "Another"}\n')
         with pytest.raises(UsageError, match="other data"):
             claim(out, folder, {"limit": 3})
+
+    @pytest.mark.parametrize("content", [b"", b"[]", b"\xff{", b"null", b'{"limit": [3]}', b"[" * 99999])
+    def test_a_damaged_note_of_an_earlier_demo_is_another_demo(self, folder, tmp_path, content):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "demo.json").write_bytes(content)
+        with pytest.raises(UsageError, match="remove the folder or choose another --out"):
+            claim(tmp_path / "out", folder, {"limit": 3})
+        assert (tmp_path / "out" / "demo.json").read_bytes() == content
+
+    @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"fingerprint": 3}'])
+    def test_a_damaged_world_is_told_and_not_written_over(self, tmp_path, voice, content):
+        (tmp_path / "out" / "world").mkdir(parents=True)
+        (tmp_path / "out" / "world" / "world.json").write_bytes(content)
+        voice.progress = lambda *_: contextlib.nullcontext(SimpleNamespace(update=None))
+        with pytest.raises(StorageError, match="already exists; remove it"):
+            make_world(tmp_path / "out", voice)
 
     def test_nothing_but_train_is_trained_on(self, folder, tmp_path, voice):
         (folder / "train.jsonl").rename(folder / "dev.jsonl")

@@ -49,7 +49,6 @@ def evaluate(
     quiet: QuietFlag = False,
 ) -> None:
     """Evaluate a run (or the untrained linker) on a data set; choose on dev, report test once."""
-    from dualway.errors import UsageError
     from dualway.evaluation import EvaluationData, EvaluationOptions, format_report, parse_protocols
     from dualway.evaluation import evaluate as run_evaluation
     from dualway.run import note_failures, note_given
@@ -59,12 +58,9 @@ def evaluate(
     protocols = parse_protocols(protocol)
     report_path = None if json is None or str(json) == "-" else json
     _check_call(run, kb, regions, report_path, predictions)
-    if features is not None and run is None:
-        raise UsageError("--features goes with --run; the untrained linker encodes its own texts")
+    _check_sources(run, features, retriever, candidates)
     store = open_store(features, regions)
     given = open_candidates(candidates, candidates_by_gold, output)
-    if given is not None and retriever is not None:
-        raise UsageError("--retriever and --candidates: candidates come from one of them; leave the other out")
     dataset = _open_data(data, split, output)
     with output.progress("features") as encoding:
         subject = _Subject.open(
@@ -100,12 +96,8 @@ def evaluate(
         **report.to_dict(),
         "data": {"path": str(data), "split": dataset.split, "reading": dataset.report.to_dict()},
         "run": None if run is None else str(run),
-        "retriever": subject.preset.candidates.retriever if given is None else None,
-        "candidates": _describe_given(subject.pipeline),
-        "features": None if store is None else str(store.folder),
         "face_attributes": list(failures.attributes),
-        "encoders": subject.pipeline.encoder_fingerprints(),
-        "preset": subject.preset_dict(),
+        **subject.describe(),
     }
     output.result(record)
     if report_path is not None:
@@ -186,11 +178,18 @@ class _Subject:
             rows.append([model(run.preset, run.trained_folder(s), seed=s) for s in run.preset.train.seeds])
         return rows
 
-    def preset_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
+    def describe(self) -> dict[str, Any]:
+        """Return what was evaluated, for the report's JSON."""
         from dualway.config import to_dict
 
-        return to_dict(self.preset)
+        pipeline = self.pipeline
+        return {
+            "retriever": self.preset.candidates.retriever if pipeline.given is None else None,
+            "candidates": _describe_given(pipeline),
+            "features": None if pipeline.store is None else str(pipeline.store.folder),
+            "encoders": pipeline.encoder_fingerprints(),
+            "preset": to_dict(self.preset),
+        }
 
 
 def _describe_given(pipeline: Pipeline) -> dict[str, Any] | None:
@@ -213,6 +212,16 @@ def _check_call(
         raise UsageError(f"--json and --predictions both name {report}; give two files")
     for target in filter(None, (report, predictions)):
         check_target(target)
+
+
+def _check_sources(run: Path | None, features: Path | None, retriever: str | None, candidates: Path | None) -> None:
+    """Tell of two options that ask for different things."""
+    from dualway.errors import UsageError
+
+    if features is not None and run is None:
+        raise UsageError("--features goes with --run; the untrained linker encodes its own texts")
+    if candidates is not None and retriever is not None:
+        raise UsageError("--retriever and --candidates: candidates come from one of them; leave the other out")
 
 
 def _open_data(data: Path, split: str | None, output: Output) -> Dataset:

@@ -150,11 +150,7 @@ def open_own(data: Path, out: Path, limit: int, voice: Voice) -> Material:
 
 def _is_world(folder: Path) -> bool:
     """Tell whether the demo's world is there, of this version."""
-    try:
-        found = cast("dict[str, Any]", read_json(folder / MANIFEST))
-    except DataError:
-        return False
-    return found.get("fingerprint") == World.make(DEMO).fingerprint()
+    return _read_object(folder / MANIFEST).get("fingerprint") == World.make(DEMO).fingerprint()
 
 
 def claim(out: Path, data: Path | None, settings: Mapping[str, Any]) -> None:
@@ -168,15 +164,24 @@ def claim(out: Path, data: Path | None, settings: Mapping[str, Any]) -> None:
         raise UsageError(f"{data}: {problem} with train and dev files and entity files (docs/formats.md)")
     wanted = {**settings, "data": None if data is None else _describe_folder(data)}
     path = out / "demo.json"
-    if not path.is_file():
+    if not path.exists():
         write_json(path, wanted)
         return
-    found = cast("dict[str, Any]", read_json(path))
+    found = _read_object(path)
     differing = [key for key in wanted if found.get(key) != json.loads(json.dumps(wanted[key]))]
     if differing:
         raise UsageError(
             f"{out}: holds a demo with other {' and '.join(differing)}; remove the folder or choose another --out"
         )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a file of the demo's own; an empty one where it is missing or damaged."""
+    try:
+        found: Any = read_json(path)
+    except DataError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _describe_folder(data: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -29,50 +29,45 @@ def content_key(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()[:16]
 
 
-class VectorCache:
-    """One SQLite file of vectors per encoder fingerprint; several processes may use it at once.
+class ByteCache:
+    """One SQLite file of values by key; several processes may use it at once.
 
     Args:
-        folder: Where the files are; None keeps nothing (every `get` misses).
-        fingerprint: The encoder's.
-        dim: Width of the vectors; rows of another width are ignored.
+        path: The file; None keeps nothing (every `get` misses).
+        table: Name of its table.
+        column: Name of the values' column.
     """
 
-    def __init__(self, folder: Path | None, fingerprint: str, dim: int) -> None:
-        self._path = None if folder is None else folder / f"vectors-{fingerprint}.sqlite"
-        self._dim = dim
+    def __init__(self, path: Path | None, table: str, column: str) -> None:
+        self._path, self._table, self._column = path, table, column
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
-        """Return the known vectors among `keys`."""
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the known values among `keys`; what another program put there as text comes as UTF-8."""
         if self._path is None or not os.path.exists(self._path):  # noqa: PTH110 - False where Path.exists raises
             return {}
-        found: dict[bytes, FloatArray] = {}
+        found: dict[bytes, bytes] = {}
         try:
             with closing(self._connect()) as connection:
                 for start in range(0, len(keys), _QUERY):
                     part = list(keys[start : start + _QUERY])
                     marks = ",".join("?" * len(part))
-                    for key, blob in connection.execute(
-                        f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part
-                    ):
-                        if len(blob) == 4 * self._dim:
-                            found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
+                    query = f"SELECT key, CAST({self._column} AS BLOB) FROM {self._table} WHERE key IN ({marks})"
+                    found.update((key, value) for key, value in connection.execute(query, part) if value is not None)
         except (sqlite3.DatabaseError, OSError):
             return {}  # a damaged cache is only a slower run; `put` replaces it
         return found
 
-    def put(self, vectors: dict[bytes, FloatArray]) -> None:
-        """Keep vectors; a full disk or a read-only folder is not the caller's problem, so nothing is raised."""
-        if self._path is None or not vectors:
+    def put(self, values: Mapping[bytes, bytes]) -> None:
+        """Keep values; a full disk or a read-only folder is not the caller's problem, so nothing is raised."""
+        if self._path is None or not values:
             return
-        rows = [(key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
         for attempt in range(2):
             try:
                 with closing(self._connect()) as connection, connection:
-                    connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+                    connection.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", values.items())
                 return
             except (sqlite3.OperationalError, OSError):
-                return  # full, read-only or locked for too long: the vectors are in memory all the same
+                return  # full, read-only or locked for too long: the values are in memory all the same
             except sqlite3.DatabaseError:
                 if attempt == 0:
                     with suppress(OSError):
@@ -82,12 +77,40 @@ class VectorCache:
         assert self._path is not None
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=60)
+        columns = f"(key BLOB PRIMARY KEY, {self._column} BLOB) WITHOUT ROWID"
         try:
-            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} {columns}")
         except sqlite3.Error:
             connection.close()
             raise
         return connection
+
+
+class VectorCache:
+    """The vectors of one encoder, in a file named after its fingerprint.
+
+    Args:
+        folder: Where the files are; None keeps nothing (every `get` misses).
+        fingerprint: The encoder's.
+        dim: Width of the vectors; rows of another width are ignored.
+    """
+
+    def __init__(self, folder: Path | None, fingerprint: str, dim: int) -> None:
+        path = None if folder is None else folder / f"vectors-{fingerprint}.sqlite"
+        self._values, self._dim = ByteCache(path, "vectors", "vector"), dim
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, FloatArray]:
+        """Return the known vectors among `keys`."""
+        found = self._values.get(keys)
+        return {
+            key: np.frombuffer(value, dtype="<f4").astype(np.float32)
+            for key, value in found.items()
+            if len(value) == 4 * self._dim
+        }
+
+    def put(self, vectors: Mapping[bytes, FloatArray]) -> None:
+        """Keep vectors, as `ByteCache.put`."""
+        self._values.put({key: vector.astype("<f4").tobytes() for key, vector in vectors.items()})
 
 
 class CachedTextEncoder:

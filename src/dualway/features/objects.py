@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualway.config import FeatureConfig
-from dualway.encoders.cache import content_key
+from dualway.encoders.cache import ByteCache, content_key
 from dualway.errors import ModelError
 from dualway.features.regions import PictureRegions, choose_objects
 from dualway.protocols import Detector
@@ -60,7 +57,7 @@ class ObjectFinder:
 
 
 class RegionCache:
-    """One SQLite file of the regions of all pictures and detectors; several processes may use it at once.
+    """The regions of all pictures and detectors, in one file.
 
     Args:
         folder: Where the file is; None keeps nothing (every `get` misses).
@@ -68,61 +65,33 @@ class RegionCache:
     """
 
     def __init__(self, folder: Path | None, fingerprint: str) -> None:
-        self._path = None if folder is None else folder / _FILE
+        self._values = ByteCache(None if folder is None else folder / _FILE, "objects", "regions")
         self._detector = content_key(fingerprint.encode("utf-8", "surrogatepass"))
 
     def get(self, content: bytes) -> tuple[Region, ...] | None:
         """Return what was found in a picture; None when that is not known, or what is there is damaged."""
-        if self._path is None or not os.path.exists(self._path):  # noqa: PTH110 - False where Path.exists raises
-            return None
-        try:
-            with closing(self._connect()) as connection:
-                row = connection.execute("SELECT regions FROM objects WHERE key = ?", [self._key(content)]).fetchone()
-        except (sqlite3.DatabaseError, OSError):
-            return None  # a damaged cache is only a slower run; `put` replaces it
-        return None if row is None else _from_json(row[0])
+        key = self._key(content)
+        value = self._values.get([key]).get(key)
+        return None if value is None else _from_json(value)
 
     def put(self, content: bytes, regions: str) -> None:
-        """Keep a picture's regions; that the disk is full or the folder read-only is not the caller's problem."""
-        if self._path is None:
-            return
-        for attempt in range(2):
-            try:
-                with closing(self._connect()) as connection, connection:
-                    connection.execute("INSERT OR REPLACE INTO objects VALUES (?, ?)", [self._key(content), regions])
-                return
-            except (sqlite3.OperationalError, OSError):
-                return  # full, read-only or locked for too long
-            except sqlite3.DatabaseError:
-                if attempt == 0:
-                    with suppress(OSError):
-                        self._path.unlink(missing_ok=True)  # damaged: start afresh
+        """Keep a picture's regions, as `ByteCache.put`."""
+        self._values.put({self._key(content): regions.encode()})
 
     def _key(self, content: bytes) -> bytes:
         return content_key(content) + self._detector
-
-    def _connect(self) -> sqlite3.Connection:
-        assert self._path is not None
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=60)
-        try:
-            connection.execute("CREATE TABLE IF NOT EXISTS objects (key BLOB PRIMARY KEY, regions TEXT) WITHOUT ROWID")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
 
 
 def _to_json(regions: list[Region]) -> str:
     return json.dumps([[*map(float, region.box), str(region.label), float(region.score)] for region in regions])
 
 
-def _from_json(text: object) -> tuple[Region, ...] | None:
+def _from_json(text: bytes | str) -> tuple[Region, ...] | None:
     """Return the regions of `_to_json`; None when they are not all boxes with a label and a score from 0 to 1."""
     try:
         regions = [
             Region((float(x0), float(y0), float(x1), float(y1)), str(label), float(score))
-            for x0, y0, x1, y1, label, score in json.loads(str(text))
+            for x0, y0, x1, y1, label, score in json.loads(text)
         ]
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
