@@ -178,6 +178,16 @@ class TestMaterial:
         with pytest.raises(StorageError, match="already exists; remove it"):
             make_world(tmp_path / "out", voice)
 
+    def test_pictures_from_elsewhere_are_told_as_a_report_may_show_them(self, folder, tmp_path, voice):
+        for name in ("private.png", "linked.png"):
+            (tmp_path / name).write_bytes(b"a picture")
+        (folder / "link.png").symlink_to(tmp_path / "linked.png")
+        lines = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+        lines[0]["image"], lines[1]["image"], lines[2]["image"] = "../private.png", "link.png", "train.jsonl"
+        (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        open_own(folder, tmp_path / "out", 0, voice)
+        assert any("2 pictures lie outside" in line and "linked.png" in line for line in voice.shown)
+
     def test_nothing_but_train_is_trained_on(self, folder, tmp_path, voice):
         (folder / "train.jsonl").rename(folder / "dev.jsonl")
         (folder / "test.jsonl").write_text((folder / "dev.jsonl").read_text())

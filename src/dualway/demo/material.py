@@ -122,6 +122,10 @@ def open_own(data: Path, out: Path, limit: int, voice: Voice) -> Material:
             raise
         raise DataError(f"{error.problem}; or {', '.join(_ENTITY_FILES)}", path=data) from error
     chosen = {"train": _first(train, limit), "dev": _first(dev, limit)}
+    outside = {path for dataset in chosen.values() for path in _outside(dataset, data)}
+    if outside:
+        shown = f"{len(outside):,} pictures lie outside {data}, such as {min(outside)}"
+        voice.note(f"{shown}; the report may show them: look before you pass it on")
     folder = out / "data"
     folder.mkdir(parents=True, exist_ok=True)
     for split, dataset in chosen.items():
@@ -249,6 +253,13 @@ def _has_picture(dataset: Dataset, mention: Mention) -> bool:
         return path is not None and path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def _outside(dataset: Dataset, folder: Path) -> set[Path]:
+    """Return the pictures that a data set's paths and links lead to outside its folder."""
+    named = {dataset.image_path(mention) for mention in dataset.mentions if _has_picture(dataset, mention)}
+    found = {path.resolve() for path in named if path is not None}
+    return {path for path in found if not path.is_relative_to(folder.resolve())}
 
 
 def _with_whole_paths(dataset: Dataset) -> Iterable[Mention]:
