@@ -27,7 +27,15 @@ class EncoderConfig:
     text: str = "minilm"  # "minilm" (a package, offline), or a directory or hub name of a CLIP or sentence encoder
     image: str | None = None  # a CLIP directory or hub name; None: pictures are not read
     trainable: bool = False  # fine-tune the text encoder together with the model instead of using cached vectors
-    detector: str | None = None  # finds objects: proposals, or a detector's directory; None: none, or a regions file
+    # Finds objects: "proposals", an ONNX file (YOLOX, FastestDet), or a directory or hub name of a trained detector.
+    detector: str | None = None  # None: none, or those of a regions file
+    faces: str | None = None  # finds faces: a YuNet ONNX file; None: those of a regions file
+    # What is said of a face, each its own switch: an ONNX file, a classifier's directory or hub name, or "deepface".
+    age: str | None = None
+    gender: str | None = None
+    # Who may be in the picture: an ONNX file of face recognition or "pictures" (both compare with the knowledge base's
+    # own pictures of a mention's candidates), or the directory of a picture classifier (the paper's labels).
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,18 @@ class FeatureConfig:
     identity_template: str = "{label}"  # section 4.3.2 keeps label and score; a sentence of the label encodes better
     identity_threshold: float = 0.5  # "confidence scores greater than 0.5": strict
     identity_keys: Literal["per_label", "joined"] = "per_label"  # s has n_s rows; "concatenate them" = joined
+    gallery_template: str = "{name}. {text}"  # of an entity that the gallery found: it is told apart from its namesakes
     object_classes: tuple[str, ...] = ()  # empty: all classes; the public code keeps ("person",)
     max_objects: int | None = None  # None: all are kept, as in the public code
     no_object: Literal["picture", "zero"] = "picture"  # what stands for no object kept; the public code: a zero vector
     min_object_score: float = 0.0
+    min_object_size: float = 1.0  # pixels of the shorter side
+    duplicate_overlap: float = (
+        0.9  # intersection over union above which the lesser of two objects of a label is left out
+    )
+    crop: Literal["box", "mask"] = "box"  # mask: what lies outside a segment's outline is black, as in the public code
+    min_face_score: float = 0.6
+    min_face_size: float = 16.0  # pixels of the shorter side
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,7 @@ _PLACEHOLDERS = {
     "entity_template": ("name", "text"),
     "face_template": ("mention", "attributes"),
     "identity_template": ("label", "score"),
+    "gallery_template": ("name", "text", "score"),
 }
 
 
@@ -165,6 +182,10 @@ def _check_templates(preset: Preset) -> None:
 _LIMITS: dict[str, tuple[float, float, str]] = {
     "features.max_objects": (1, math.inf, ""),
     "features.min_object_score": (0, 1, ""),
+    "features.min_object_size": (0, math.inf, ""),
+    "features.duplicate_overlap": (0, 1, ""),
+    "features.min_face_score": (0, 1, ""),
+    "features.min_face_size": (0, math.inf, ""),
     "features.identity_threshold": (0, 1, ""),
     "model.dim": (1, 65_536, ""),
     "model.heads": (1, math.inf, ""),
@@ -206,10 +227,22 @@ def _check_numbers(preset: Preset) -> None:
         raise UsageError(
             f"{preset.name}: encoders.trainable=true reads the caption as one vector; use model.text_keys=pooled"
         )
-    if preset.encoders.detector is not None and preset.encoders.image is None:
-        raise UsageError(f"{preset.name}: encoders.detector finds objects that nothing encodes; set encoders.image")
+    _check_seeing(preset)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"{preset.name}: train.seeds is {list(seeds)}; give different whole numbers of at least 0")
+
+
+def _check_seeing(preset: Preset) -> None:
+    encoders, where = preset.encoders, preset.name
+    if encoders.detector is not None and encoders.image is None:
+        raise UsageError(f"{where}: encoders.detector finds objects that nothing encodes; set encoders.image")
+    if encoders.identity == "pictures" and encoders.image is None:
+        raise UsageError(f"{where}: encoders.identity=pictures compares by the picture encoder; set encoders.image")
+    for part in ("age", "gender"):
+        if getattr(encoders, part) is not None and encoders.faces is None:
+            raise UsageError(f"{where}: encoders.{part} looks at faces that nothing finds; set encoders.faces")
+    if encoders.identity is not None and encoders.identity.endswith(".onnx") and encoders.faces is None:
+        raise UsageError(f"{where}: encoders.identity compares faces that nothing finds; set encoders.faces")
 
 
 # The untrained linker's settings: the name before the text, so that an entity without text is not at a loss.
@@ -220,7 +253,9 @@ PRESETS: dict[str, Preset] = {
     "released": Preset(
         name="released",
         encoders=EncoderConfig(text="openai/clip-vit-base-patch32", image="openai/clip-vit-base-patch32"),
-        features=FeatureConfig(text_template="{mention} [SEP] {text}", object_classes=("person",), no_object="zero"),
+        features=FeatureConfig(
+            text_template="{mention} [SEP] {text}", object_classes=("person",), no_object="zero", crop="mask"
+        ),
         model=ModelConfig(
             project_entity="none",
             use_faces=False,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from dualway.schema import CandidateLists, FloatArray, IntArray, Mention, Region
+from dualway.schema import CandidateLists, Face, FloatArray, IdentityLabel, IntArray, Mention, Region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -102,6 +102,68 @@ class Detector(Protocol):
 
     def detect(self, images: Sequence[Image]) -> list[list[Region]]:
         """Return the regions of each picture, in a stable order."""
+        ...
+
+
+class FaceFinder(Protocol):
+    """A picture to the faces in it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the faces could."""
+        ...
+
+    def find(self, image: Image) -> list[Face]:
+        """Return the faces of an upright RGB picture with box, score and five landmarks, best first; no attributes."""
+        ...
+
+
+class FaceTagger(Protocol):
+    """Faces that were found to one or more attributes. Never asked where no face was found (METHOD: trap 7)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the attributes could."""
+        ...
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the attributes, in the order in which they stand in a sentence."""
+        ...
+
+    def tag(self, image: Image, faces: Sequence[Face]) -> list[dict[str, tuple[str, float | None]]]:
+        """Return name -> (value, confidence or None) of each face; a name is left out where nothing can be said."""
+        ...
+
+
+class FaceEncoder(Protocol):
+    """Faces to vectors whose cosine tells whether they are one person's. Biometric data: kept only where asked for."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the vectors could."""
+        ...
+
+    def encode_faces(self, image: Image, faces: Sequence[Face]) -> FloatArray:
+        """Return float32 [n, dim] of length 1; 0 for a face without landmarks."""
+        ...
+
+
+class LabelClassifier(Protocol):
+    """Pictures to names of people, by a classifier that knows a fixed set of them (the paper's section 4.3.2)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the labels could."""
+        ...
+
+    def classify(self, images: Sequence[Image]) -> list[list[IdentityLabel]]:
+        """Return the likeliest labels of each picture or crop, best first."""
         ...
 
 

@@ -82,6 +82,48 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment(Region):
+    """A region whose outline is known.
+
+    `mask`: lengths of runs over the pixels of the box (rounded outwards, cut at the picture), row by row, by turns
+    outside and inside the outline, beginning outside; they sum to the box's area.
+    """
+
+    mask: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face and what is said of it; the box is in `picture` where this names a cut-out of the picture.
+
+    `landmarks`: (x, y) of the subject's right eye, left eye, nose, right and left corner of the mouth; or nothing.
+    `attributes`: by name, in the order in which they stand in a sentence. `confidence`: of each, where it is known.
+    """
+
+    box: tuple[float, float, float, float] | None
+    attributes: Mapping[str, str]
+    picture: str = ""
+    score: float = 1.0
+    landmarks: tuple[tuple[float, float], ...] = ()
+    confidence: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLabel:
+    """Whom something took somebody in the picture for (section 4.3.2).
+
+    `entity_id`: where the knowledge base's gallery said so. `probe`: the face or object (0-based) that it was, -1: the
+    whole picture or not known. `similarity`: the cosine behind the score.
+    """
+
+    label: str
+    score: float
+    entity_id: str | None = None
+    probe: int = -1
+    similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An entity that a mention may mean. `probability` is None until calibrated; `evidence`: named raw similarities."""
 

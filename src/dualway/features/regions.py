@@ -20,14 +20,14 @@ without faces has no face sentences.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from dualway.config import FeatureConfig
 from dualway.errors import DataError
-from dualway.schema import Region
+from dualway.schema import Face, IdentityLabel, Region
 from dualway.storage import read_jsonl
 
 Box = tuple[float, float, float, float]
@@ -38,23 +38,6 @@ class CutOut(Region):
     """An object that is a picture of its own; as its place in the whole picture is not known, its box has no size."""
 
     picture: str = ""
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face and what is said of it, in the file's order; the box is in `picture` where this names a cut-out."""
-
-    box: Box | None
-    attributes: Mapping[str, str]
-    picture: str = ""
-
-
-@dataclass(frozen=True)
-class IdentityLabel:
-    """Whom a classifier took somebody in the picture for (section 4.3.2)."""
-
-    label: str
-    score: float
 
 
 @dataclass(frozen=True)
