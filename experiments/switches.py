@@ -28,7 +28,7 @@ from dualway.run import Pipeline, train_run
 from dualway.systems.dwe_plus import DwePlusSystem
 from dualway.world import CAVEAT
 from dualway.world.build import DEMO, MANIFEST, write_world
-from experiments.world import world_preset
+from experiments.world import give_portraits, world_preset
 
 EPOCHS = 4
 _SHORT = {"train": {"epochs": EPOCHS, "evaluate_every": 100, "checkpoint_every": 10_000, "seeds": [0]}}
@@ -37,6 +37,7 @@ SWITCHES: tuple[tuple[str, Any], ...] = (
     ("encoders.text", "mini-clip"),
     ("encoders.trainable", True),
     ("encoders.detector", None),
+    ("encoders.identity", "pictures"),
     ("features.mention_template", "{mention}: {text}"),
     ("features.text_template", "{mention} [SEP] {text}"),
     ("features.entity_template", "{text}"),
@@ -44,9 +45,12 @@ SWITCHES: tuple[tuple[str, Any], ...] = (
     ("features.identity_template", "This is {label}."),
     ("features.identity_threshold", 0.9),
     ("features.identity_keys", "joined"),
+    ("features.gallery_template", "{name}"),
     ("features.object_classes", ["person"]),
     ("features.max_objects", 2),
     ("features.min_object_score", 0.6),
+    ("features.min_object_size", 90.0),
+    ("features.duplicate_overlap", 0.2),
     ("features.no_object", "zero"),
     ("model.project_entity", "own"),
     ("model.project_entity", "none"),
@@ -88,6 +92,7 @@ SWITCHES: tuple[tuple[str, Any], ...] = (
 # Switches that need more than themselves: what they are compared with has these settings too.
 _WITH: dict[str, dict[str, Any]] = {
     "features.no_object": {"features": {"object_classes": ["person"]}},  # which the detector's regions never are
+    "features.gallery_template": {"encoders": {"identity": "pictures"}},
     "encoders.trainable": {"encoders": {"text": "mini-clip"}, "train": {"epochs": 1}},
     "model.text_keys": {"encoders": {"text": "minilm"}},
     "candidates.retriever": {"candidates": {"num_candidates": 16}},  # a hundred hold all that the prior would add
@@ -139,6 +144,7 @@ def main() -> None:
         write_world(work / "world", DEMO, workers=2)
     if not (work / "kb").is_dir():
         build_from_files(work / "world" / "entities.jsonl", work / "kb", representation=("properties",))
+        give_portraits(work / "world", work / "kb")
     print(f"{CAVEAT}\n\n{describe_machine()}; {EPOCHS} epochs, 1 seed, test split, top100\n")
     print("| Setting | Value | T@1 | mentions whose ten best changed |\n|---|---|---|---|", flush=True)
     dead: list[str] = []

@@ -24,6 +24,8 @@ from dualway.evaluation import EvaluationData, EvaluationOptions, Protocol, eval
 from dualway.evaluation.report import EvaluationReport
 from dualway.features.arrays import Features
 from dualway.kb.files import build_from_files
+from dualway.kb.picture_map import read_picture_map
+from dualway.kb.pictures import change_pictures
 from dualway.kb.store import KnowledgeBase
 from dualway.protocols import Task
 from dualway.run import Pipeline, Run, train_run
@@ -33,7 +35,7 @@ from dualway.systems.dwe_plus import DwePlusSystem
 from dualway.systems.lexical import Lexical
 from dualway.systems.prior import Prior
 from dualway.world import CAVEAT
-from dualway.world.build import MAIN, MANIFEST, TEXT_DECIDABLE, WorldConfig, write_world
+from dualway.world.build import MAIN, MANIFEST, PORTRAITS, TEXT_DECIDABLE, WorldConfig, write_world
 
 SEEDS = (0, 1, 2, 3, 4)
 # The paper: 5e-5 for 300 epochs. Fewer epochs at a higher rate, chosen on dev between 5e-5 and 1.5e-4.
@@ -108,6 +110,13 @@ def prepare(name: str, work: Path) -> Prepared:
     if not world.kb.is_dir():
         build_from_files(world.folder / "entities.jsonl", world.kb, representation=("properties",))
     return world
+
+
+def give_portraits(world: Path, kb: Path) -> None:
+    """Give a world's knowledge base its pictures of people."""
+    with KnowledgeBase.open(kb) as opened:
+        portraits = read_picture_map(world / PORTRAITS, known=opened)
+    change_pictures(kb, portraits)
 
 
 def train_variant(world: Prepared, preset: Preset, out: Path) -> Run:

@@ -257,7 +257,7 @@ class _TrainedRanker:
         self._entities = self._system.entities(pipeline.kb) if own else pipeline.entities
         self._scorer = self._system.scorer(self._entities)
         self._pipeline, self._names, self._note = pipeline, FromKb(pipeline.names, None), note
-        self.reads_pictures = pipeline.extractor.image is not None
+        self.reads_pictures = pipeline.extractor.looks_at_pictures
         self.num_candidates = run.preset.candidates.num_candidates
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
 
@@ -275,16 +275,27 @@ class _TrainedRanker:
             scores[i, : len(line)] = line
         evidence = self._names.evidence(mentions, candidates.rows)
         parts = {"model": scores, "name": evidence.name, "caption": evidence.caption}
+        if pipeline.extractor.identifier is not None:
+            parts["identity"] = _recognised(report, candidates, pipeline.kb)
         regions = [_attended(report, i, a) for i, a in zip(features.picture.tolist(), encoded.attention, strict=True)]
         return Ranking(scores, parts, regions)
 
 
+def _recognised(report: ExtractionReport, candidates: CandidateLists, kb: KnowledgeBase) -> FloatArray:
+    """Return the probability that a candidate's own pictures show who is in the mention's, float32 [n, k]; else 0."""
+    values = np.zeros(candidates.rows.shape, dtype=np.float32)
+    for i, labels in enumerate(report.identities):
+        for label in labels:
+            if label.entity_id is not None:
+                values[i, candidates.rows[i] == kb.row(label.entity_id)] = label.score
+    return values
+
+
 def _attended(report: ExtractionReport, picture: int, attention: FloatArray) -> tuple[Region, ...]:
     """Return a picture's objects with the mention's attention on each, None where the model does not attend."""
-    if picture < 0 or not report.regions:
-        return ()
-    weights = attention.tolist() or [None] * len(report.regions[picture])
-    return tuple(replace(r, attention=w) for r, w in zip(report.regions[picture], weights, strict=True))
+    objects = report.objects_of(picture)
+    weights = attention.tolist() or [None] * len(objects)
+    return tuple(replace(r, attention=w) for r, w in zip(objects, weights, strict=True))
 
 
 def _open(kb: KnowledgeBase | Path | str) -> KnowledgeBase:

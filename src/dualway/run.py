@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,8 +30,10 @@ from dualway.errors import CompatibilityError, DataError, KnowledgeBaseError, Mo
 from dualway.evaluation.captions import caption_key
 from dualway.features.arrays import Features
 from dualway.features.extract import EntityVectors, ExtractionReport, FeatureExtractor
+from dualway.features.identities import CandidateIdentifier
+from dualway.features.models import PICTURES, compares_faces, load_classifier, load_face_reader, load_identifier
 from dualway.features.regions import read_regions
-from dualway.features.texts import Texts
+from dualway.features.texts import EntityTexts, Texts
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
@@ -39,9 +41,11 @@ from dualway.systems.untrained import FromKb
 from dualway.vision import load_detector
 
 if TYPE_CHECKING:
+    from dualway.features.seeing import FaceReader
     from dualway.features.store import FeatureStore
     from dualway.model.live import TrainingTexts
     from dualway.model.train import DevSet, TrainResult
+    from dualway.protocols import ImageEncoder
 
 RUN, PRIOR, CAPTIONS = "run.json", "prior.json", "captions.json"
 _FORMAT = 1
@@ -252,7 +256,7 @@ class Pipeline:
             CompatibilityError: It is not the one that made the store's vectors.
         """
         encoder = CachedTextEncoder(load_text_encoder(self.preset.encoders.text), default_cache_folder())
-        made_by = None if self.store is None else self.store.origin.encoders.get("text")
+        made_by = None if self.store is None else self.store.origin.models.get("text")
         if made_by not in (None, encoder.fingerprint):
             raise CompatibilityError(
                 f"the text encoder {self.preset.encoders.text!r} is not the one that made the features (fingerprint "
@@ -265,18 +269,39 @@ class Pipeline:
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """What makes features by the preset's encoders and templates."""
-        preset, cache = self.preset, default_cache_folder()
-        image = None if preset.encoders.image is None else load_image_encoder(preset.encoders.image)
-        detector = None if preset.encoders.detector is None else load_detector(preset.encoders.detector)
+        preset, encoders = self.preset, self.preset.encoders
+        faces = load_face_reader(encoders, preset.features)
+        image = None if encoders.image is None else load_image_encoder(encoders.image)
         known = None if self._regions is None else read_regions(self._regions)
         return FeatureExtractor(
             preset.features,
             self.text,
             image,
-            cache_folder=cache,
+            cache_folder=default_cache_folder(),
             regions=known,
-            detector=detector,
+            detector=None if encoders.detector is None else load_detector(encoders.detector),
+            faces=faces,
+            classifier=load_classifier(encoders),
+            identifier=self._make_identifier(faces, image),
             progress=None if self._meter is None else partial(_report, self._meter, "pictures"),
+        )
+
+    def _make_identifier(self, faces: FaceReader | None, image: ImageEncoder | None) -> CandidateIdentifier | None:
+        """Return what compares with the knowledge base's own pictures; None where the settings ask for nothing."""
+        encoders, meter = self.preset.encoders, self._meter
+        if not compares_faces(encoders) and encoders.identity != PICTURES:
+            return None
+        progress = None if meter is None else partial(_report, meter, "gallery")
+        identifier = load_identifier(self.kb, faces, image, by_faces=compares_faces(encoders), progress=progress)
+        retriever = "fuzzy" if self.preset.candidates.retriever == "fuzzy" else "names"
+        source = make_source(replace(self.preset.candidates, retriever=retriever), self.kb, self.names, None)
+        return CandidateIdentifier(
+            identifier,
+            source,
+            self.preset.candidates.num_candidates,
+            EntityTexts(self.kb),
+            gallery=identifier.gallery.fingerprint,
+            probes="faces" if compares_faces(encoders) else "pictures",
         )
 
     @cached_property
@@ -306,17 +331,13 @@ class Pipeline:
         return FromKb(self.names, EntityVectors(extractor, self.kb))
 
     def encoder_fingerprints(self) -> dict[str, str]:
-        """Return the fingerprint of each encoder, by "text", "image" and "detector", and the hashes of files in place.
+        """Return the fingerprint of each model, by the setting of `encoders` that names it, and the hashes of files.
 
         A part that is not in use is left out.
         """
         if self.store is not None:
             return self.store.fingerprints()
-        image, detector = self.extractor.image, self.extractor.detector_fingerprint
-        found = {"text": self.text.fingerprint}
-        if image is not None:
-            found["image"] = image.fingerprint
-        return found if detector is None else {**found, "detector": detector}
+        return self.extractor.fingerprints()
 
     def check_encoders(self, expected: dict[str, str]) -> None:
         """Check that the encoders are those of a run, and so are the files that vectors came from.
@@ -327,8 +348,8 @@ class Pipeline:
         found = self.encoder_fingerprints()
         for part in {**expected, **found}:
             what, remedy = f"the file of {part}' vectors", "give --features with the store that it was trained with"
-            if part in ("text", "image", "detector"):
-                kind = "detector" if part == "detector" else f"{part} encoder"
+            if hasattr(self.preset.encoders, part):
+                kind = f"{part} encoder" if part in ("text", "image") else f"model of {part}"
                 what, remedy = f"the {kind} {getattr(self.preset.encoders, part)!r}", "restore it or train again"
             if found.get(part) != expected.get(part):
                 raise CompatibilityError(
@@ -455,6 +476,8 @@ def train_run(
     pipeline = Pipeline(
         preset, kb, prior, meter=meter, regions=regions, candidates=candidate_file, by_gold=by_gold, features=features
     )
+    train_set = select(pipeline, train_set, note)
+    dev_set = None if dev_set is None else select(pipeline, dev_set, note)
     learnt, dev = _prepare_training(pipeline, train_set, dev_set, note)
     note_given(pipeline, note)
     run = _new_run(out, pipeline)
@@ -487,6 +510,17 @@ def train_run(
         write_json(out / CAPTIONS, captions)
         write_json(out / RUN, describe(run, kb, data.resolve(), results))
     return Run.open(out)
+
+
+def select(pipeline: Pipeline, dataset: Dataset, note: Note) -> Dataset:
+    """Return the data set without the mentions that its features were made without (`--on-error drop`); tell so."""
+    kept = dataset if pipeline.store is None else pipeline.store.select(dataset)
+    if len(kept) < len(dataset):
+        note(
+            f"{dataset.name} {dataset.split or ''}: {len(dataset) - len(kept):,} of {len(dataset):,} mentions are left "
+            "out, as their pictures could not be used (features were made with --on-error drop)"
+        )
+    return kept
 
 
 def _prepare_training(
@@ -559,7 +593,7 @@ def _prepare(
     candidates, features, report = pipeline.prepare(dataset, k)
     note_failures(report, note)
     if report.attributes:
-        note(f"{dataset.name} {dataset.split or ''}: face sentences hold {', '.join(report.attributes)}, from the file")
+        note(f"{dataset.name} {dataset.split or ''}: face sentences hold {', '.join(report.attributes)}")
     return candidates, features, report
 
 

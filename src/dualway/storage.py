@@ -97,6 +97,27 @@ def _full_disk_errors(path: Path) -> Generator[None]:
             raise
 
 
+@contextmanager
+def locked(path: Path, busy: str) -> Generator[None]:
+    """Hold the lock in the file `path`, which is made; the system takes it from a process that dies.
+
+    Raises:
+        StorageError: Another process holds it; the message begins with `busy`.
+    """
+    import fcntl  # there is none on Windows
+
+    with storage_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(f"{busy}; run again when it has ended") from error
+        yield
+    finally:
+        os.close(handle)
+
+
 def check_target(path: Path) -> None:
     """Check before long work that a file can be written at `path` after it; nothing is left behind.
 

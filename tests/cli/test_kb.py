@@ -68,7 +68,7 @@ def test_show_a_record(kb):
         "Q9294  Adam Smith",
         "  aliases: Smith",
         "  text (mine.jsonl): An economist.",
-        "  picture: smith.jpg",
+        "  picture (no licence stated): smith.jpg",
     ]
     (record,) = json.loads(run("show", kb, "Q9294", "--json"))["entities"]
     assert record["representations"][0]["text"] == "An economist."

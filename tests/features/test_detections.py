@@ -17,7 +17,8 @@ from dualway.errors import DataError, UsageError
 from dualway.features.detections import write_regions_file
 from dualway.features.extract import FeatureExtractor
 from dualway.features.pictures import PictureEncoder
-from dualway.features.regions import CutOut, Face, choose_objects, object_of_face, read_regions
+from dualway.features.regions import CutOut, Face, PictureRegions, choose_objects, object_of_face, read_regions
+from dualway.features.seeing import PictureReader
 from dualway.schema import Mention, Region
 
 
@@ -414,10 +415,11 @@ class TestCutOuts:
 
     def test_vectors_are_kept_by_content(self, cut, tmp_path):
         region = CutOut((0.0, 0.0, 0.0, 0.0), picture=str(cut / "a_1.png"))
-        encoder = PictureEncoder(ColourEncoder(), tmp_path / "cache")
-        first = encoder.encode([cut / "whole.png"], [[region]]).objects.values.tolist()
+        encoder = PictureEncoder(PictureReader(FeatureConfig(), ColourEncoder(), cache_folder=tmp_path / "cache"))
+        known = [PictureRegions(objects=(region,))]
+        first = encoder.encode([cut / "whole.png"], known).objects.values.tolist()
         Image.new("RGB", (9, 9), "white").save(cut / "a_1.png")
-        second = encoder.encode([cut / "whole.png"], [[region]]).objects.values.tolist()
+        second = encoder.encode([cut / "whole.png"], known).objects.values.tolist()
         assert (first, second) == ([[255, 0, 0]], [[255, 255, 255]])
 
     @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from dualway.errors import DataError, ModelError, UsageError
 from dualway.features.h5 import FilePictures, entity_vectors, read_vector_file
+from dualway.features.regions import PictureRegions
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity, Region
 
@@ -262,14 +263,16 @@ class TestPictures:
     def test_every_picture_is_its_own_object(self, tmp_path):
         Image.new("RGB", (30, 20)).save(tmp_path / "2.png")
         paths = [tmp_path / "2.png", tmp_path / "none.png", tmp_path / "1.png"]
-        found = self.pictures(tmp_path, ["1", "2"]).encode(paths, [[], [], []])
+        found = self.pictures(tmp_path, ["1", "2"]).encode(paths, [PictureRegions()] * 3)
         np.testing.assert_array_equal(found.image, vectors(2, 6)[[1, 0]])
         np.testing.assert_array_equal(found.objects.values, found.image)
         assert found.position == {paths[0]: 0, paths[2]: 1}
-        assert found.regions == [(Region((0, 0, 30, 20), "picture"),), (Region((0, 0, 0, 0), "picture"),)]
+        assert [seen.objects for seen in found.seen] == [
+            (Region((0, 0, 30, 20), "picture"),), (Region((0, 0, 0, 0), "picture"),)
+        ]  # fmt: skip
         assert list(found.failures) == [str(paths[1])]
 
     def test_a_zero_object_where_the_settings_say_so(self, tmp_path):
-        found = self.pictures(tmp_path, ["1"], no_object="zero").encode([tmp_path / "1.png"], [[]])
+        found = self.pictures(tmp_path, ["1"], no_object="zero").encode([tmp_path / "1.png"], [PictureRegions()])
         assert found.image.any()
         assert not found.objects.values.any()

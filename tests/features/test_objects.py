@@ -15,7 +15,7 @@ from PIL import Image
 from dualway.config import PRESETS, FeatureConfig, override
 from dualway.encoders.clip import ClipEncoder
 from dualway.errors import CompatibilityError, ModelError, UsageError
-from dualway.features import pictures as pictures_module
+from dualway.features import seeing as pictures_module
 from dualway.features.extract import FeatureExtractor
 from dualway.features.objects import ObjectFinder, RegionCache
 from dualway.features.regions import PictureRegions, read_regions
@@ -132,7 +132,7 @@ class TestWhichPicturesAreLookedAt:
         entities = np.ones((1, clip.dim), dtype=np.float32)
         extractor.extract([Mention("Foster", "Foster", image="one.png")], lambda m: photos / "one.png", entities)
         assert detector.seen == 0
-        assert extractor.detector_fingerprint is None
+        assert "detector" not in extractor.fingerprints()
 
     def test_a_broken_picture_is_reported_and_its_mention_keeps_its_text(self, clip, photos, tmp_path):
         detector = Halves()
@@ -323,10 +323,10 @@ class TestARun:
         _, _, kb = world
         pipeline = Pipeline(run.preset, kb)
         pipeline.check_encoders(run.encoders)
-        with pytest.raises(CompatibilityError, match="the detector 'proposals' is not the one"):
+        with pytest.raises(CompatibilityError, match="the model of detector 'proposals' is not the one"):
             pipeline.check_encoders({**run.encoders, "detector": "proposals-0-3"})
         without = override(run.preset, {"encoders": {"detector": None}})
-        with pytest.raises(CompatibilityError, match="the detector None is not the one"):
+        with pytest.raises(CompatibilityError, match="the model of detector None is not the one"):
             Pipeline(without, kb).check_encoders(run.encoders)
 
     def test_without_a_detector_it_records_what_it_did_before(self, run, world):

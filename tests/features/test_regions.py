@@ -16,11 +16,11 @@ from dualway.features.regions import (
     IdentityLabel,
     PictureRegions,
     choose_objects,
-    face_sentence,
-    identity_sentences,
     object_of_face,
     read_regions,
 )
+from dualway.features.seeing import PictureReader
+from dualway.features.texts import face_sentence, identity_sentences
 from dualway.schema import Mention, Region
 
 
@@ -135,24 +135,30 @@ def test_the_papers_sentences():
     assert identity_sentences(config, labels[:1]) == ["{score: 0.756, label: Barack Obama}"]
 
 
+def objects(*regions: Region) -> PictureRegions:
+    return PictureRegions(objects=regions)
+
+
 def test_crops_are_encoded_and_kept_by_content_and_box(picture: Path, tmp_path: Path):
     encoder = ColourEncoder()
-    pictures = PictureEncoder(encoder, tmp_path / "cache")
+    pictures = PictureEncoder(PictureReader(FeatureConfig(), encoder, cache_folder=tmp_path / "cache"))
     left, right = Region((-5, 0, 20, 20), "a"), Region((20, 0, 99, 20), "b")
-    found = pictures.encode([picture, tmp_path / "none.png"], [[left, right], []])
+    found = pictures.encode([picture, tmp_path / "none.png"], [objects(left, right), objects()])
     assert found.objects.values.tolist() == [[255, 0, 0], [0, 0, 255]]
     assert found.image.tolist() == [[127.5, 0, 127.5]]
     assert found.position == {picture: 0}
     assert list(found.failures) == [str(tmp_path / "none.png")]
     assert encoder.encoded == 3
-    pictures.encode([picture], [[right]])
+    pictures.encode([picture], [objects(right)])
     assert encoder.encoded == 3
-    [[whole]] = pictures.encode([picture], [[]]).regions
+    [seen] = pictures.encode([picture], [objects()]).seen
+    [whole] = seen.objects
     assert (whole.box, whole.label) == ((0, 0, 40, 20), "picture")
 
 
 def test_no_object_may_be_a_zero_vector_as_in_the_public_code(picture: Path):
-    found = PictureEncoder(ColourEncoder(), None, no_object="zero").encode([picture], [[]])
+    reader = PictureReader(FeatureConfig(no_object="zero"), ColourEncoder())
+    found = PictureEncoder(reader).encode([picture], [objects()])
     assert found.objects.values.tolist() == [[0, 0, 0]]
     assert found.image.tolist() == [[127.5, 0, 127.5]]
 

@@ -23,9 +23,11 @@ from dualway.features.batching import make_batch
 from dualway.features.extract import ExtractionReport
 from dualway.features.identity import hash_order, identify
 from dualway.features.manifest import MANIFEST, Origin, read_manifest
-from dualway.features.store import FeatureStore, open_features, remove_store, save_features
+from dualway.features.seen import Seen
+from dualway.features.store import FeatureStore, open_features
+from dualway.features.writing import remove_store, save_features
 from dualway.kb.store import KnowledgeBase
-from dualway.schema import Entity, Mention, Region
+from dualway.schema import Entity, Face, IdentityLabel, Mention, Region
 
 DIM, WIDTH, N = 6, 5, 4
 PRESET = Preset(name="paper", encoders=EncoderConfig(text="letters", image="colours"))
@@ -65,9 +67,15 @@ def features(seed: int = 0, entities: int = 7) -> Features:
 REPORT = ExtractionReport(
     pictures=2,
     failures={"/pictures/9.png": "no such picture"},
-    regions=[
-        (Region((0.0, 0.5, 10.0, 20.0), "person", 0.75), Region((1.0, 1.0, 3.0, 3.0), "flag")),
-        (Region((0.0, 0.0, 9.0, 9.0), "picture"),),
+    seen=[
+        Seen(
+            "0.png",
+            (10, 20),
+            (Region((0.0, 0.5, 10.0, 20.0), "person", 0.75), Region((1.0, 1.0, 3.0, 3.0), "flag")),
+            faces=(Face((1.0, 2.0, 3.0, 4.0), {"gender": "male"}, score=0.9, landmarks=((1.0, 2.0),) * 5),),
+            labels=(IdentityLabel("Barack Obama", 0.756),),
+        ),
+        Seen("1.png", (9, 9), (Region((0.0, 0.0, 9.0, 9.0), "picture"),), failures={"a.jpg": "no such picture"}),
     ],
     attributes=("gender", "age"),
 )
@@ -87,8 +95,7 @@ def origin(kb: KnowledgeBase) -> Origin:
         encoders_config=PRESET.encoders,
         features_config=PRESET.features,
         text_keys="tokens",
-        encoders={"text": "t1", "image": "i1"},
-        detector=None,
+        models={"text": "t1", "image": "i1"},
         files={},
         kb={"path": str(kb.path), **kb.fingerprint._asdict(), "order": hash_order(kb.ids)},
     )
@@ -114,13 +121,18 @@ def same(first: Any, second: Any) -> None:
                 assert left.tobytes() == right.tobytes(), field.name
 
 
+def report_of(report: ExtractionReport) -> ExtractionReport:
+    """Return a report with its records read."""
+    return dataclasses.replace(report, seen=list(report.seen))
+
+
 class TestRoundTrip:
     def test_it_is_bit_identical(self, store, tmp_path):
         opened = open_features(store)
         for split, seed in (("train", 0), ("dev", 1)):
             found, report = opened.load(dataset(tmp_path, split), tokens=True)
             same(found, dataclasses.replace(features(seed), entities=features().entities))
-            assert report == REPORT
+            assert report_of(report) == report_of(REPORT)
 
     def test_what_was_not_extracted_is_not_there(self, tmp_path, origin):
         bare = features()
@@ -128,9 +140,10 @@ class TestRoundTrip:
         save_features(tmp_path / "F", "train", bare, ExtractionReport(), dataset=dataset(tmp_path), origin=origin)
         found, report = open_features(tmp_path / "F").load(dataset(tmp_path))
         same(found, bare)
-        assert report == ExtractionReport()
+        assert report_of(report) == report_of(ExtractionReport())
         assert sorted(path.name for path in (tmp_path / "F" / "train").iterdir()) == [
-            "failures.json", "keys.npy", "mention.npy", "picture.npy", "regions.jsonl", "text.npy",
+            "failures.json", "keys.npy", "mention.npy", "picture.npy", "record.json", "regions.jsonl", "sources.npy",
+            "text.npy",
         ]  # fmt: skip
 
     def test_empty_lists_and_no_pictures_at_all(self, tmp_path, origin):
@@ -189,10 +202,10 @@ class TestWriting:
         ("change", "words"),
         [
             ({"dtype": "float16"}, "dtype: 'float32' there, 'float16' now"),
-            ({"encoders": {"text": "t2", "image": "i1"}}, "text encoder: 't1' there, 't2' now"),
-            ({"encoders": {"text": "t1"}}, "image encoder: 'i1' there, None now"),
+            ({"models": {"text": "t2", "image": "i1"}}, "model of text: 't1' there, 't2' now"),
+            ({"models": {"text": "t1"}}, "model of image: 'i1' there, None now"),
             ({"features_config": FeatureConfig(text_template="a {text}")}, "features.text_template: '{text}' there"),
-            ({"detector": "d1"}, "detector: None there, 'd1' now"),
+            ({"gallery": "g1"}, "gallery: None there, 'g1' now"),
             ({"files": {"regions": {"path": "r", "sha256": "5"}}}, "file of regions: None there, '5' now"),
             ({"text_keys": "pooled"}, "model.text_keys: 'tokens' there, 'pooled' now"),
         ],
@@ -244,7 +257,7 @@ class TestWriting:
         code = (
             "import pickle, resource, signal, sys\n"
             "from dualway.errors import StorageError\n"
-            "from dualway.features.store import save_features\n"
+            "from dualway.features.writing import save_features\n"
             "call = pickle.load(sys.stdin.buffer)\n"
             "save_features(call['folder'], 'train', **call['rest'])\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -372,8 +385,12 @@ FILES = [
 
 class TestDamage:
     def damaged(self, store: Path, tmp_path: Path) -> str:
+        def read() -> None:
+            _, report = open_features(store).load(dataset(tmp_path), tokens=True)
+            list(report.seen)
+
         with pytest.raises(DataError) as caught:
-            open_features(store).load(dataset(tmp_path), tokens=True)
+            read()
         assert not isinstance(caught.value, CompatibilityError)
         return str(caught.value)
 
@@ -499,7 +516,7 @@ class TestManifest:
         "changes",
         [
             {"dtype": "float64"}, {"dtype": None}, {"settings": {}}, {"settings__features__unheard_of": 1},
-            {"kb__order": None}, {"splits": []}, {"splits": 3}, {"encoders": []}, {"files": {"regions": {}}},
+            {"kb__order": None}, {"splits": []}, {"splits": 3}, {"models": []}, {"files": {"regions": {}}},
             {"entities": "float32 [7]["}, {"entities": 7}, {"entities": "float32 [7, 6"}, {"entities": "int64 [7, 6]"},
             {"splits__train__mentions": -1}, {"splits__train__mentions": True}, {"splits__train__mentions": 1.5},
             {"splits__train__arrays": {"mention": "object [1]"}}, {"splits__train__arrays": {"../x": "float32 [1]"}},
@@ -515,7 +532,7 @@ class TestManifest:
         assert "letters, digits" in self.edited(store, splits={name: record})
 
     def test_another_version(self, store):
-        assert "of version 2, this dualway reads 1" in self.edited(store, version=2)
+        assert "of version 1, this dualway reads 2" in self.edited(store, version=1)
 
     def test_a_setting_that_came_later_has_its_default(self, store, kb):
         record = json.loads((store / MANIFEST).read_text())

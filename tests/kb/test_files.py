@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dualway.errors import DataError, KnowledgeBaseError, UsageError
+from dualway.datasets.pictures import wikinews_name
+from dualway.errors import DataError, KnowledgeBaseError, PictureError, UsageError
 from dualway.kb.files import build_from_files
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity, Picture, Representation
@@ -242,6 +243,23 @@ class TestForms:
         with pytest.raises(DataError, match=r"--from ghmfc\|kgmel\|wikidiverse\|mimic\|jsonl\|csv"):
             build_from_files(source, tmp_path / "kb")
         assert build_from_files(source, tmp_path / "kb", form="jsonl").manifest.counts["entities"] == 1
+
+    def test_pictures_beside_a_published_set_are_within_its_folders(self, tmp_path):
+        """Found there by the set's reader; what a set says itself leads nowhere else."""
+        address, hostile = "https://upload.example.org/b/Ada.jpg", "../secret/a.jpg"
+        for name in ("set", "images", "secret"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "images" / wikinews_name(address)).write_bytes(b"")
+        (tmp_path / "secret" / "a.jpg").write_bytes(b"")
+        (tmp_path / "set" / "entity2desc.tsv").write_text("Ada@@@@A singer.\n")
+        (tmp_path / "set" / "entity2imgs.tsv").write_text(f"Ada@@@@{address}[AND]{hostile}\n")
+        build_from_files(tmp_path / "set", tmp_path / "kb")
+        with KnowledgeBase.open(tmp_path / "kb") as kb:
+            (_, found), (_, other) = kb.gallery_pictures()
+            assert kb.picture_path(found) == tmp_path / "images" / wikinews_name(address)
+            assert other.path == hostile
+            with pytest.raises(PictureError, match="leads out of"):
+                kb.picture_path(other)
 
     def test_what_is_refused(self, tmp_path):
         with pytest.raises(UsageError, match="unknown form 'rdf'"):

@@ -223,7 +223,7 @@ class TestByName:
 
     def test_other_names(self, tiny_clip, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        with pytest.raises(UsageError, match="unknown detector 'proposal'; choose proposals, or a directory"):
+        with pytest.raises(UsageError, match=r"unknown detector 'proposal'; choose proposals, an \.onnx file, or"):
             load_detector("proposal")
         with pytest.raises(ModelError, match="no such directory"):
             load_detector(str(tmp_path / "nothing"))

@@ -28,7 +28,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(kb.app, name="kb")
-app.command("features")(features.features)
+app.add_typer(features.app, name="features")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("link")(link.link)

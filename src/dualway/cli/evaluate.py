@@ -51,7 +51,7 @@ def evaluate(
     """Evaluate a run (or the untrained linker) on a data set; choose on dev, report test once."""
     from dualway.evaluation import EvaluationData, EvaluationOptions, format_report, parse_protocols
     from dualway.evaluation import evaluate as run_evaluation
-    from dualway.run import note_failures, note_given
+    from dualway.run import note_failures, note_given, select
     from dualway.storage import write_json
 
     output = Output(json=str(json) == "-", quiet=quiet)
@@ -78,6 +78,7 @@ def evaluate(
         num = max((p.num_candidates or 0 for p in protocols), default=0)
         # More than there are entities would only be padding, and memory.
         num = max(min(num, len(subject.kb)), 100)
+        dataset = select(subject.pipeline, dataset, output.note)
         searched, vectors, failures = subject.pipeline.prepare(dataset, num)
     note_given(subject.pipeline, output.note)
     note_failures(failures, output.note)

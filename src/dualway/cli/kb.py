@@ -1,4 +1,4 @@
-"""`dualway kb`: build a knowledge base from files, and look into one."""
+"""`dualway kb`: build a knowledge base from files, look into one; its pictures are in `kb_pictures`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualway.cli.kb_pictures import gallery_lines, pictures
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from dualway.kb.store import KnowledgeBase
     from dualway.schema import Entity
 
-app = typer.Typer(help="Build a knowledge base and look into it.", no_args_is_help=True)
+app = typer.Typer(help="Build a knowledge base, look into it, give it pictures.", no_args_is_help=True)
+app.command("pictures")(pictures)
 
 
 @app.command()
@@ -66,12 +68,13 @@ def show(
     output = Output(json=json, quiet=quiet)
     with KnowledgeBase.open(kb) as opened:
         if entity is None:
-            output.result({"path": str(kb), **asdict(opened.manifest)})
+            output.result({"path": str(kb), **asdict(opened.manifest), "gallery": asdict(opened.picture_counts())})
             output.show(_summary_text(opened))
             return
-        found = _find(opened, entity)
-    output.result({"path": str(kb), "entities": [asdict(record) for record in found]})
-    output.show("\n\n".join(_record_text(record) for record in found))
+        found, kept_out = _find(opened, entity), opened.kept_out
+    records = [{**asdict(record), "kept_out": record.id in kept_out} for record in found]
+    output.result({"path": str(kb), "entities": records})
+    output.show("\n\n".join(_record_text(record, record.id in kept_out) for record in found))
 
 
 def _find(kb: KnowledgeBase, entity: str) -> list[Entity]:
@@ -96,11 +99,13 @@ def _build_text(report: BuildReport) -> str:
 
 
 def _summary_text(kb: KnowledgeBase) -> str:
-    manifest = kb.manifest
+    manifest, last = kb.manifest, kb.revisions()[-1]
+    changed = f"; last changed {last.time}: {last.what}" if last.number > 1 else ""
     lines = [
         f"{kb.path}: {len(kb):,} entities from {manifest.source or 'unknown source'}",
         *_count_lines(manifest.counts, manifest.representation),
-        f"revision      {manifest.revision}, built {manifest.created} by dualway {manifest.dualway}",
+        *gallery_lines(kb.picture_counts()),
+        f"revision      {manifest.revision}, built {manifest.created} by dualway {manifest.dualway}{changed}",
         f"fingerprints  compatibility {manifest.compatibility}, content {manifest.content}",
     ]
     return "\n".join(lines)
@@ -127,7 +132,7 @@ def _reading_lines(reading: dict[str, Any]) -> list[str]:
     ]
 
 
-def _record_text(entity: Entity) -> str:
+def _record_text(entity: Entity, kept_out: bool) -> str:
     lines = [f"{entity.id}  {entity.name}"]
     if entity.aliases:
         lines.append(f"  aliases: {' | '.join(entity.aliases)}")
@@ -136,5 +141,9 @@ def _record_text(entity: Entity) -> str:
     for text in entity.representations:
         origin = ", ".join(filter(None, (text.source, text.language, text.revision, text.licence)))
         lines.append(f"  {text.kind}{f' ({origin})' if origin else ''}: {text.text}")
-    lines += [f"  picture: {picture.path}" for picture in entity.pictures]
+    for picture in entity.pictures:
+        origin = ", ".join(filter(None, (picture.source, picture.licence or "no licence stated")))
+        lines.append(f"  picture ({origin}): {picture.path}")
+    if kept_out:
+        lines.append("  kept out: its pictures are compared with nothing")
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from dualway.cli.store import open_store
 
 if TYPE_CHECKING:
     from dualway.config import Preset
+    from dualway.features.store import FeatureStore
     from dualway.run import Run
 
 
@@ -52,8 +53,8 @@ def train(
     output = Output(json=json, quiet=quiet)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: tensorboard is not installed: pip install 'dualway[tensorboard]'")
-    chosen = read_settings(preset, config, set_ or [], seeds)
     store = open_store(features, regions)
+    chosen = read_settings(preset, config, set_ or [], seeds, store)
     given = open_candidates(candidates, candidates_by_gold, output)
     with KnowledgeBase.open(kb) as opened, output.progress("features") as encoding:
         steps = _Steps(output)
@@ -79,8 +80,16 @@ def train(
     output.show(_summary(run))
 
 
-def read_settings(name: str, config: Path | None, assignments: list[str], seeds: str | None = None) -> Preset:
+def read_settings(
+    name: str,
+    config: Path | None,
+    assignments: list[str],
+    seeds: str | None = None,
+    store: FeatureStore | None = None,
+) -> Preset:
     """Return a preset with a file of settings and single ones laid over it.
+
+    What decides on features is as it is in a feature store, where there is one and the call does not say otherwise.
 
     Raises:
         UsageError: An unknown preset, key or value; a file that cannot be read.
@@ -89,6 +98,8 @@ def read_settings(name: str, config: Path | None, assignments: list[str], seeds:
     from dualway.errors import UsageError
 
     preset = get_preset(name)
+    if store is not None:
+        preset = store.settings(preset)
     if config is not None:
         preset = override(preset, load_overrides(config))
     preset = override(preset, parse_assignments(assignments))

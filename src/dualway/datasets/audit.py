@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import warnings
 from collections import Counter
@@ -22,10 +21,10 @@ from dualway.datasets.entities import (
 )
 from dualway.datasets.entities_wikidiverse import find_tables
 from dualway.datasets.reader import list_splits, open_dataset
+from dualway.images import KINDS, MAX_PIXELS, leads_out
 from dualway.schema import Entity
 from dualway.text import match_key
 
-_MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 _EXAMPLES = 3
 _TELLING_WORDS = 5  # a shorter sentence or beginning occurs in a text by chance
 _LOCATED = ("given", "exact", "folded", "fuzzy")
@@ -93,9 +92,8 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
     """Return how many distinct pictures are named, and what became of them."""
     named = {mention.image: mention for mention in dataset.mentions if mention.image}
     states: dict[str, list[str]] = {}
-    roots = [folder.resolve() for folder in (dataset.root, *dataset.folders)]
     for image, mention in named.items():
-        states.setdefault(_picture_state(dataset.image_path(mention), dataset.root, roots), []).append(image)
+        states.setdefault(_picture_state(dataset.image_path(mention), dataset.picture_folders), []).append(image)
     counts = {state: len(images) for state, images in states.items()}
     troubled = {state: images[:_EXAMPLES] for state, images in states.items() if state not in {"present", "address"}}
     return {
@@ -112,13 +110,12 @@ def _audit_pictures(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _picture_state(path: Path | None, root: Path, roots: list[Path]) -> str:
+def _picture_state(path: Path | None, folders: Sequence[Path]) -> str:
     """Tell what is at a path. A link out of the data's and the pictures' folders is not followed; `..` is no link."""
     if path is None:
         return "address"
     try:
-        found = path.resolve()
-        if found != _as_written(path, root) and not any(found.is_relative_to(place) for place in roots):
+        if leads_out(path, folders) is not None:
             return "outside"
         if not stat.S_ISREG(path.stat().st_mode):
             return "missing"
@@ -127,20 +124,14 @@ def _picture_state(path: Path | None, root: Path, roots: list[Path]) -> str:
     return _header_state(path)
 
 
-def _as_written(path: Path, root: Path) -> Path:
-    """Return where a path leads by its words alone, `..` included, if no link is met below the data's own folder."""
-    written = root.resolve() / path.relative_to(root) if path.is_relative_to(root) else path
-    return Path(os.path.abspath(written))  # noqa: PTH100 - `resolve` would follow the links
-
-
 def _header_state(path: Path) -> str:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.width * image.height > _MAX_PIXELS:
+            with Image.open(path, formats=KINDS) as image:
+                if image.width * image.height > MAX_PIXELS:
                     return "too_large"
                 image.verify()
     except Image.DecompressionBombError:

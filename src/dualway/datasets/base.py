@@ -121,6 +121,14 @@ class Dataset:
         given = {mention.id: self.candidates[mention.id] for mention in mentions if mention.id in self.candidates}
         return replace(self, mentions=mentions, gold=gold, candidates=given)
 
+    @property
+    def picture_folders(self) -> tuple[Path, ...]:
+        """The folders that its pictures may lie in, for `images.read_picture`; a whole folder may be a link.
+
+        A path that the file states may lead elsewhere, by `..` or as an absolute one; a link in the folders may not.
+        """
+        return (self.root, self.root / "images", *self.folders)
+
     def image_path(self, mention: Mention) -> Path | None:
         """Return where the mention's picture lies, None when it names none on disk. Whether it exists is not checked.
 

@@ -10,7 +10,7 @@ from typing import Any
 from dualway.datasets.base import is_list, is_object
 from dualway.datasets.records import Layout
 
-LAYOUT = Layout(name="melbench", mentions="mentions", several=True)
+LAYOUT = Layout(name="melbench", mentions="mentions", several=True, folders=("KVQAimgs",))
 
 
 def recognise(id: str, record: Any) -> bool:

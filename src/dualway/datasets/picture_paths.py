@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -35,15 +36,22 @@ class PicturePaths:
         """Return a mention whose picture's path is right in the new file."""
         if mention.image is None:
             return mention
-        return replace(mention, image=self.name(mention.image, dataset.image_path(mention), dataset.root))
+        path = dataset.image_path(mention)
+        return replace(mention, image=self.name(mention.image, path, dataset.root, dataset.picture_folders))
 
-    def name(self, given: str, path: Path | None, root: Path) -> str:
-        """Return what the new file calls a picture that an old one in `root` calls `given` and that lies at `path`."""
+    def name(self, given: str, path: Path | None, root: Path, folders: Sequence[Path] | None = None) -> str:
+        """Return what the new file calls a picture that an old one in `root` calls `given` and that lies at `path`.
+
+        A link out of `folders` (by default the root and the folder of the picture) is not followed to copy from there.
+        """
         if path is None:
             return given
         key = (root, path, given)
         if key not in self._known:
-            self._known[key] = self._relative(given, path, root) if self._stage is None else self._copy(given, path)
+            if self._stage is None:
+                self._known[key] = self._relative(given, path, root)
+            else:
+                self._known[key] = self._copy(given, path, folders or (root, path.parent))
         return self._known[key]
 
     def _relative(self, given: str, path: Path, root: Path) -> str:
@@ -55,14 +63,14 @@ class PicturePaths:
         except (OSError, ValueError):  # a name that no file system takes leads nowhere from anywhere
             return given
 
-    def _copy(self, given: str, path: Path) -> str:
+    def _copy(self, given: str, path: Path, folders: Sequence[Path]) -> str:
         """Copy a picture, if it is one, and return its new name; a missing one gets the name that it would have."""
         name = self._new_name(given, path)
         try:
             if not os.path.lexists(path):
                 self._count("missing, not copied")
             else:
-                picture_size(path)  # whatever else a path leads to is not copied
+                picture_size(path, folders)  # whatever else a path leads to is not copied
                 goal = self._stage_of(name)
                 with storage_errors(goal):
                     goal.parent.mkdir(parents=True, exist_ok=True)

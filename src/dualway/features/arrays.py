@@ -24,6 +24,10 @@ class Ragged(NamedTuple):
         """Return the length of each list, int64 [n]."""
         return np.diff(self.offsets)
 
+    def of(self, i: int) -> FloatArray:
+        """Return list i, float32 [m, dim]."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
     def positions(self, index: IntArray) -> IntArray:
         """Return the positions in `values` of the chosen lists, in their order, int64 [M]."""
         counts = self.counts()[index]
@@ -53,6 +57,7 @@ class Features:
         objects: per picture, Ragged of image_dim (Eq. 3's d); never an empty list when extracted: a picture
             without objects is its own one object.
         labels: per picture, Ragged of text_dim: the encoded identity labels (Eq. 6's s).
+        identities: per mention, Ragged of text_dim: whom the gallery says its picture shows (Eq. 6's s, too).
         faces: per mention, Ragged of text_dim: the encoded face sentences (Eq. 5's f; they hold the mention).
         face_object: int64 [total faces], position (0-based, within the mention's picture) of the object that
             contains each face; -1 where unknown.
@@ -69,6 +74,7 @@ class Features:
     faces: Ragged | None = None
     face_object: IntArray | None = None
     text_tokens: Ragged | None = None
+    identities: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.mention)
@@ -97,4 +103,5 @@ class Features:
             if self.face_object is None or self.faces is None
             else self.face_object[self.faces.positions(index)],
             text_tokens=None if self.text_tokens is None else self.text_tokens.take(index),
+            identities=None if self.identities is None else self.identities.take(index),
         )

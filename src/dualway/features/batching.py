@@ -85,7 +85,7 @@ class Batch:
         objects: Packed of dv, Eq. 3's d.
         faces: Packed of dt, Eq. 5's f.
         face_object: int64 [rows of faces], the row of `objects.values` that holds each face; -1 where unknown.
-        labels: Packed of dt, Eq. 6's s.
+        labels: Packed of dt, Eq. 6's s: the labels of the mention's picture, then its own identities.
     """
 
     index: IntArray
@@ -135,7 +135,10 @@ def make_batch(features: Features, index: IntArray) -> Batch:
         objects=objects,
         faces=faces,
         face_object=None if faces is None else _face_rows(features, index, faces, objects),
-        labels=None if features.labels is None else _pack(features.labels, picture),
+        labels=_joined(
+            None if features.labels is None else _pack(features.labels, picture),
+            None if features.identities is None else _pack(features.identities, index),
+        ),
     )
 
 
@@ -163,6 +166,21 @@ def _pack(ragged: Ragged, lists: IntArray) -> Packed | None:
         torch.from_numpy(slot),
         torch.from_numpy(counts),
         len(lists),
+        int(counts.max()),
+    )
+
+
+def _joined(first: Packed | None, second: Packed | None) -> Packed | None:
+    """Return lists that hold the rows of the first and then those of the second."""
+    if first is None or second is None:
+        return second if first is None else first
+    counts = first.counts + second.counts
+    return Packed(
+        torch.cat([first.values, second.values]),
+        torch.cat([first.owner, second.owner]),
+        torch.cat([first.slot, second.slot + first.counts[second.owner]]),
+        counts,
+        first.size,
         int(counts.max()),
     )
 

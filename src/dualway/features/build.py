@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dualway.config import Preset
 from dualway.datasets.base import Dataset
-from dualway.errors import DataError
+from dualway.errors import CompatibilityError, DataError
 from dualway.features.extract import ExtractionReport, FeatureExtractor
 from dualway.features.h5 import FilePictures, Missing, VectorFile, entity_vectors
-from dualway.features.identity import hash_order, hash_pictures, identify
-from dualway.features.manifest import Manifest, Origin, SplitRecord, check_split_name, read_manifest
-from dualway.features.store import MANIFEST, check_new, check_origin, open_features, save_features
-from dualway.schema import FloatArray
+from dualway.features.identity import hash_keys, hash_order, identify
+from dualway.features.manifest import MANIFEST, Manifest, Origin, SplitRecord, check_split_name, read_manifest
+from dualway.features.seeing import PictureReader
+from dualway.features.shards import SHARD_SIZE, Known, OnError, Shard, ShardedPictures, Source, make_shard
+from dualway.features.store import open_features
+from dualway.features.tables import check_width, open_table
+from dualway.features.workers import Recipe, choose_workers, make_shards
+from dualway.features.writing import (
+    LOCK,
+    WORK,
+    Extra,
+    advance,
+    check_new,
+    check_origin,
+    publish_split,
+    remove_empty,
+    remove_outdated,
+    save_features,
+    waiting_split,
+)
+from dualway.schema import FloatArray, IntArray
+from dualway.storage import locked, storage_errors
 
 if TYPE_CHECKING:
     from dualway.kb.store import KnowledgeBase
@@ -50,6 +73,23 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class Work:
+    """How pictures are read.
+
+    Attributes:
+        workers: Processes; 0: in this one; None: as many as there are processors when there is much to do.
+        on_error: What becomes of a mention whose picture cannot be used: it keeps its text, is dropped, or all stops.
+        shard_size: Pictures that are committed together.
+        progress: Called with (pictures read, pictures to be read).
+    """
+
+    workers: int | None = 0
+    on_error: OnError = "keep-text"
+    shard_size: int = SHARD_SIZE
+    progress: Callable[[int, int], None] = lambda _done, _total: None
+
+
+@dataclass(frozen=True)
 class Made:
     """What became of one split: `report` is None where it was there and unchanged."""
 
@@ -67,6 +107,8 @@ class StoreBuilder:
         kb: The knowledge base.
         preset: The settings.
         sources: What comes from files.
+        work: How pictures are read.
+        note: Told what the user should know.
 
     Raises:
         CompatibilityError: The store holds features that were made otherwise.
@@ -82,14 +124,17 @@ class StoreBuilder:
         preset: Preset,
         *,
         sources: Sources | None = None,
+        work: Work | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.folder, self.kb, self.preset = folder, kb, preset
-        self.sources = sources or Sources()
+        self.folder, self.kb, self.preset, self.note = folder, kb, preset, note
+        self.sources, self.work = sources or Sources(), work or Work()
         if self.sources.pictures is not None:
             pictures = FilePictures(self.sources.pictures, no_object=preset.features.no_object)
-            extractor = extractor.with_pictures(pictures)
+            extractor = extractor.with_vectors(pictures)
         self.extractor = extractor
-        self.origin = _make_origin(extractor, kb, preset, self.sources)
+        self.origin = _make_origin(extractor, kb, preset, self.sources, self.work.on_error)
+        self.seconds: dict[str, float] = {}  # spent on pictures, by stage, in all processes together
         self._entities: FloatArray | None = None
         self._encoded = 0  # entities that the file lacks
         if self._manifest() is None:
@@ -100,7 +145,8 @@ class StoreBuilder:
         if not (self.folder / MANIFEST).is_file():
             return None
         manifest = read_manifest(self.folder)
-        check_origin(self.folder, manifest, self.origin)
+        if not self.origin.follows(manifest.origin):
+            check_origin(self.folder, manifest, self.origin)
         return manifest
 
     def add(self, datasets: Mapping[str, Dataset], done: Callable[[Made], None] | None = None) -> list[Made]:
@@ -116,32 +162,134 @@ class StoreBuilder:
         """
         for split in datasets:
             check_split_name(split)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with locked(self.folder / LOCK, f"{self.folder}: another process is making these features"):
+                return self._add(datasets, done or (lambda _: None))
+        finally:
+            remove_empty(self.folder)
+
+    def _add(self, datasets: Mapping[str, Dataset], done: Callable[[Made], None]) -> list[Made]:
+        self._advance(set(datasets))
+        pictures = {split: self._pictures_of(dataset) for split, dataset in datasets.items()}
+        there = {split: self._unchanged(split, datasets[split], pictures[split]) for split in datasets}
+        shards = self._read_pictures([source for split in datasets if not there[split] for source in pictures[split]])
         made: list[Made] = []
-        for item in self._each(datasets):
+        for split, dataset in datasets.items():
+            record = there[split]
+            item = Made(split, record, None) if record else self._make(split, dataset, pictures[split], shards)
             made.append(item)
-            if done is not None:
-                done(item)
+            done(item)
+        if (self.folder / MANIFEST).is_file():
+            remove_outdated(self.folder)
+        with storage_errors(self.folder):
+            shutil.rmtree(self.folder / WORK, ignore_errors=True)
         return made
 
-    def _each(self, datasets: Mapping[str, Dataset]) -> Iterator[Made]:
-        for split, dataset in datasets.items():
-            there = self._unchanged(split, dataset)
-            yield self._make(split, dataset) if there is None else Made(split, there, None)
-
-    def _unchanged(self, split: str, dataset: Dataset) -> SplitRecord | None:
+    def _advance(self, splits: set[str]) -> None:
+        """Go on from a store of another content of the knowledge base: pictures that are known are not read again."""
         manifest = self._manifest()
-        record = None if manifest is None else manifest.splits.get(split)
-        if record is None or record.sha256 != identify(dataset).sha256:
-            return None
-        return record if record.pictures_sha256 == hash_pictures(dataset) else None
+        if manifest is None or not manifest.origin.differences(self.origin):
+            return
+        lost = sorted(set(manifest.splits) - splits)
+        if lost:
+            raise CompatibilityError(
+                f"{self.folder}: the knowledge base or its pictures have changed since, so all its splits are made "
+                f"anew, and {', '.join(lost)} is not among those of this call; name every split, or another --out"
+            )
+        self.note("the knowledge base or its pictures have changed: splits are made anew, known pictures are not read")
+        self._entities = self._make_entities()
+        advance(self.folder, self._origin_with_counts(), self._entities)
 
-    def _make(self, split: str, dataset: Dataset) -> Made:
-        entities = self.entities()
-        features, report = self.extractor.extract(
-            dataset.mentions, dataset.image_path, entities, model=self.preset.model
+    def _pictures_of(self, dataset: Dataset) -> list[Source]:
+        """Return the distinct pictures of a data set as they are now; none where nothing looks at pictures."""
+        if not self.extractor.looks_at_pictures:
+            return []
+        found: dict[Path, Source] = {}
+        for mention in dataset.mentions:
+            path = dataset.image_path(mention)
+            if path is not None and path not in found:
+                found[path] = Source.find(path, mention.image or "", self.extractor.regions_of(path))
+        return list(found.values())
+
+    def _unchanged(self, split: str, dataset: Dataset, pictures: Sequence[Source]) -> SplitRecord | None:
+        """Return the record of a split that need not be made; one that was only not yet published is published."""
+        manifest = self._manifest()
+        if manifest is None:
+            return None
+        wanted = (identify(dataset).sha256, hash_keys(source.key for source in pictures))
+        waiting = waiting_split(self.folder, split, self.origin.dtype)
+        if waiting is not None and (waiting.sha256, waiting.pictures_sha256) == wanted:
+            publish_split(self.folder, split, waiting)
+            return waiting
+        record = manifest.splits.get(split)
+        return record if record is not None and (record.sha256, record.pictures_sha256) == wanted else None
+
+    def _read_pictures(self, sources: Sequence[Source]) -> ShardedPictures | None:
+        """Read what is not known of pictures, shard by shard; None where no model looks at them."""
+        reader = self.extractor.reader
+        if reader is None:
+            return None
+        dims = (reader.dim, reader.face_dim)
+        shards = ShardedPictures(self.folder / WORK / "pictures", self._known(dims), dims)
+        waiting = shards.plan(sources, self.work.shard_size)
+        self._make_shards(waiting, shards, reader)
+        self.seconds = shards.known.seconds
+        return shards
+
+    def _make_shards(self, waiting: Sequence[Shard], shards: ShardedPictures, reader: PictureReader) -> None:
+        total = sum(len(shard.sources) for shard in waiting)
+        workers = choose_workers(self.work.workers, total)
+        if workers:
+            recipe = Recipe(
+                self.preset.encoders, self.preset.features, reader.fingerprints(), shards.work, self.work.on_error
+            )
+            progress = self.work.progress
+            make_shards(waiting, recipe, workers, shards.finished, progress=lambda done: progress(done, total))
+            return
+        before = 0
+        for shard in waiting:
+            at = partial(_report, self.work.progress, before, total)
+            make_shard(reader, shard, shards.work, on_error=self.work.on_error, at=at)
+            shards.finished(shard)
+            before += len(shard.sources)
+
+    def _known(self, dims: tuple[int | None, int | None]) -> Known:
+        """Return what an older state of the store knows of pictures."""
+        known, manifest = Known(), self._manifest()
+        if manifest is None or manifest.origin.of_pictures() != self.origin.of_pictures():
+            return known
+        for split, record in {**manifest.outdated, **manifest.splits}.items():
+            with suppress(DataError):  # what is damaged is made again
+                table = open_table(self.folder / split, record.arrays)
+                if len(table.keys) and check_width(table, *dims):
+                    known.add(table)
+        return known
+
+    def _make(self, split: str, dataset: Dataset, pictures: Sequence[Source], shards: ShardedPictures | None) -> Made:
+        extractor = self.extractor if shards is None else self.extractor.with_pictures(shards)
+        features, report = extractor.extract(
+            dataset.mentions, dataset.image_path, self.entities(), model=self.preset.model
         )
         _check_pictures_found(self.sources.pictures, report)
-        record = save_features(self.folder, split, features, report, dataset=dataset, origin=self._origin_with_counts())
+        kept = None
+        if self.work.on_error == "drop":
+            kept = _usable(dataset, report)
+            features, report = features.take(kept), report.take(kept)
+        record = save_features(
+            self.folder,
+            split,
+            features,
+            report,
+            dataset=dataset,
+            origin=self._origin_with_counts(),
+            extra=Extra(
+                keys=None if shards is None else shards.keys(report.paths),
+                pictures_sha256=hash_keys(source.key for source in pictures),
+                kept=kept,
+            ),
+        )
         return Made(split, record, report)
 
     def entities(self) -> FloatArray:
@@ -151,7 +299,8 @@ class StoreBuilder:
         return self._entities
 
     def _make_entities(self) -> FloatArray:
-        if self._manifest() is not None:
+        manifest = self._manifest()
+        if manifest is not None and not manifest.origin.differences(self.origin):
             return open_features(self.folder).entities
         if self.sources.entities is None:
             return self.extractor.entities(self.kb)
@@ -171,18 +320,30 @@ class StoreBuilder:
         return replace(self.origin, files={**self.origin.files, "entities": record})
 
 
-def _make_origin(extractor: FeatureExtractor, kb: KnowledgeBase, preset: Preset, sources: Sources) -> Origin:
-    image = extractor.image
+def _make_origin(
+    extractor: FeatureExtractor, kb: KnowledgeBase, preset: Preset, sources: Sources, on_error: OnError
+) -> Origin:
     return Origin(
         dtype=sources.dtype,
         encoders_config=preset.encoders,
         features_config=preset.features,
         text_keys=preset.model.text_keys,
-        encoders={"text": extractor.text.fingerprint, **({} if image is None else {"image": image.fingerprint})},
-        detector=extractor.detector_fingerprint,
+        models=extractor.fingerprints(),
         files=sources.records(),
         kb={"path": str(kb.path.resolve()), **kb.fingerprint._asdict(), "order": hash_order(kb.ids)},
+        gallery=None if extractor.identifier is None else extractor.identifier.gallery,
+        on_error="drop" if on_error == "drop" else "keep-text",  # "stop" leaves nothing that differs
     )
+
+
+def _usable(dataset: Dataset, report: ExtractionReport) -> IntArray:
+    """Return the positions of the mentions whose picture could be used, or that name none."""
+    paths = map(dataset.image_path, dataset.mentions)
+    return np.array([i for i, path in enumerate(paths) if str(path) not in report.failures], dtype=np.int64)
+
+
+def _report(progress: Callable[[int, int], None], before: int, total: int, place: int) -> None:
+    progress(before + place, total)
 
 
 def _check_pictures_found(file: VectorFile | None, report: ExtractionReport) -> None:

@@ -23,7 +23,10 @@ import numpy as np
 
 from dualway.errors import DataError, ModelError, PictureError, UsageError
 from dualway.features.arrays import Ragged
-from dualway.features.pictures import WHOLE, PictureVectors
+from dualway.features.pictures import PictureVectors
+from dualway.features.regions import PictureRegions
+from dualway.features.seeing import WHOLE
+from dualway.features.seen import Seen
 from dualway.images import picture_size
 from dualway.schema import FloatArray, IntArray, Region
 from dualway.storage import read_json
@@ -155,25 +158,33 @@ class FilePictures:
         self._by_name = _grouped(file.ids, _name)
         self._by_stem = _grouped(file.ids, _stem)
 
-    def encode(self, paths: Sequence[Path], objects: Sequence[Sequence[Region] | None]) -> PictureVectors:
+    def encode(
+        self, paths: Sequence[Path], known: Sequence[PictureRegions], names: Sequence[str] | None = None
+    ) -> PictureVectors:
         """Return the vectors of distinct pictures; a picture that the file lacks is among the failures.
+
+        Faces and labels are those that a file says (`known`); see PictureSource.
 
         Raises:
             DataError: Two rows of the file may be one picture; names both.
         """
         rows: list[int] = []
+        seen: list[Seen] = []
         position: dict[Path, int] = {}
         failures: dict[str, str] = {}
-        for path in paths:
+        for number, (path, regions) in enumerate(zip(paths, known, strict=True)):
             row = self.row_of(path)
             if row is None:
                 failures[str(path)] = f"not among the pictures of {self.file.order_path}"
             else:
                 position[path] = len(rows)
                 rows.append(row)
+                whole, size = _whole(path)
+                name = names[number] if names else path.name
+                seen.append(Seen(name, size, (whole,), regions.faces or (), regions.labels or ()))
         image = self.file.vectors[np.array(rows, dtype=np.int64)]
-        whole = Ragged(image * self._scale, np.arange(len(rows) + 1, dtype=np.int64))
-        return PictureVectors(image, whole, [(_whole(path),) for path in position], position, failures)
+        objects = Ragged(image * self._scale, np.arange(len(rows) + 1, dtype=np.int64))
+        return PictureVectors(seen, position, failures, image, objects)
 
     def row_of(self, path: Path) -> int | None:
         """Return the row of a picture, None where the file lacks it.
@@ -192,13 +203,13 @@ class FilePictures:
         return best[0]
 
 
-def _whole(path: Path) -> Region:
-    """Return the region around a whole picture; one of no size where the picture itself is not at hand."""
+def _whole(path: Path) -> tuple[Region, tuple[int, int]]:
+    """Return the region around a whole picture and its size; of no size where the picture itself is not at hand."""
     try:
         width, height = picture_size(path)
     except PictureError:
         width = height = 0
-    return Region((0.0, 0.0, float(width), float(height)), WHOLE)
+    return Region((0.0, 0.0, float(width), float(height)), WHOLE), (width, height)
 
 
 def _grouped(ids: Sequence[str], key: Callable[[str], str]) -> dict[str, list[int]]:

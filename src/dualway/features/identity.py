@@ -1,19 +1,16 @@
-"""What a data set is as far as features depend on it: hashes of its mentions and pictures. Gold is not looked at."""
+"""What a data set is as far as features depend on it: hashes of its mentions. Gold is not looked at."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dualway.datasets.base import Dataset
-from dualway.errors import PictureError
-from dualway.images import read_picture
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,11 @@ def identify(dataset: Dataset) -> Identity:
     return Identity(np.frombuffer(keys, dtype="<u8").astype(np.uint64), hashlib.sha256(b"\n".join(lines)).hexdigest())
 
 
-def hash_pictures(dataset: Dataset) -> str:
-    """Return a hash of the content of the pictures, each read once; one that cannot be read counts as such."""
-    digest = hashlib.sha256()
-    for path in dict.fromkeys(dataset.image_path(mention) for mention in dataset.mentions):
-        if path is not None:
-            digest.update(_hash_picture(path))
-    return digest.hexdigest()
+def hash_keys(keys: Iterable[int]) -> str:
+    """Return a hash of the pictures' keys (`shards.Source.key`), in order."""
+    return hashlib.sha256(np.fromiter(keys, dtype="<u8").tobytes()).hexdigest()
 
 
 def hash_order(ids: Sequence[str]) -> str:
     """Return a hash of entity ids in their order: the rows of E belong to it."""
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
-
-
-def _hash_picture(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(read_picture(path)).digest()
-    except PictureError:  # told when features are made
-        return b"unreadable"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,21 +17,24 @@ from dualway.config import EncoderConfig, FeatureConfig, Preset, from_dict, to_d
 from dualway.errors import DataError, UsageError
 from dualway.storage import read_json, write_json
 
-FORMAT, VERSION = "dualway-features", 1
+FORMAT, VERSION = "dualway-features", 2
 MANIFEST = "manifest.json"
 DTYPES = ("float32", "float16")
 
 Shape = tuple[str, tuple[int, ...]]  # an array's type, as numpy writes it, and shape
 
-# Arrays of a split; a ragged one is two files, NAME.values.npy and NAME.offsets.npy.
-RAGGED = ("objects", "labels", "faces", "tokens")
+# Arrays of a split; a ragged one is two files, NAME.values.npy and NAME.offsets.npy. Those of pictures: tables.py.
+RAGGED = ("labels", "faces", "tokens", "identities")
+_LISTS = (*RAGGED, "objects", "face_vectors")
 _WHOLE_NUMBERS = {
     "keys": "<u8",
+    "sources": "<u8",
+    "kept": "<i8",
     "picture": "<i8",
     "face_object": "<i8",
-    **{f"{name}.offsets": "<i8" for name in RAGGED},
+    **{f"{name}.offsets": "<i8" for name in _LISTS},
 }
-_VECTORS = {"mention", "text", "image", *(f"{name}.values" for name in RAGGED)}
+_VECTORS = {"mention", "text", "image", *(f"{name}.values" for name in _LISTS)}
 _TYPES = {"float32": "<f4", "float16": "<f2", "int64": "<i8", "uint64": "<u8"}
 _NAMES = {type: name for name, type in _TYPES.items()}
 _ARRAY = re.compile(r"(\w+) \[(\d+(?:, \d+)*)\]")
@@ -49,8 +52,9 @@ class Origin:
         dtype: Of the vectors on disk.
         encoders_config, features_config: The settings.
         text_keys: `model.text_keys`: whether token vectors are there.
-        encoders: Fingerprint of each encoder, by "text" and "image".
-        detector: Fingerprint of what found the objects, None without one.
+        models: Fingerprint of each model that was used, by the setting of `encoders` that names it.
+        gallery: Fingerprint of the knowledge base's pictures that faces were compared with, None where none were.
+        on_error: What became of mentions whose picture could not be used: "keep-text" or "drop".
         files: Where vectors or regions came from files: "entities", "pictures", "regions" -> {path, .., sha256}.
         kb: Fingerprints `compatibility` and `content`, `order` (hash of the ids in their order), and `path`.
     """
@@ -59,10 +63,11 @@ class Origin:
     encoders_config: EncoderConfig
     features_config: FeatureConfig
     text_keys: str
-    encoders: Mapping[str, str]
-    detector: str | None
+    models: Mapping[str, str]
     files: Mapping[str, Mapping[str, Any]]
     kb: Mapping[str, str]
+    gallery: str | None = None
+    on_error: str = "keep-text"
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that decide what the vectors are, by their names in a preset."""
@@ -79,10 +84,22 @@ class Origin:
 
     def _comparable(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"dtype": self.dtype, **self.settings(), "model.text_keys": self.text_keys}
-        parts |= {f"{part} encoder": fingerprint for part, fingerprint in self.encoders.items()}
+        parts |= {f"model of {part}": fingerprint for part, fingerprint in self.models.items()}
         parts |= {f"file of {part}": record["sha256"] for part, record in self.files.items()}
         parts |= {f"knowledge base, {key}": self.kb[key] for key in ("compatibility", "content", "order")}
-        return parts | {"detector": self.detector}
+        return parts | {"gallery": self.gallery, "--on-error": self.on_error}
+
+    def of_pictures(self) -> dict[str, Any]:
+        """Return what decides on what is found in a picture; where it is equal, a picture need not be read again."""
+        settings = {key: value for key, value in self.settings().items() if key.startswith("features.")}
+        texts = {key for key in settings if key.endswith("_template") or key.startswith("features.identity")}
+        models = {part: fingerprint for part, fingerprint in self.models.items() if part != "text"}
+        return {key: value for key, value in settings.items() if key not in texts} | models
+
+    def follows(self, other: Origin) -> bool:
+        """Tell whether this is `other` with another content of the same knowledge base, or of its gallery."""
+        kb = {**self.kb, "content": other.kb["content"], "order": other.kb["order"]}
+        return not replace(self, kb=kb, gallery=other.gallery).differences(other)
 
 
 @dataclass(frozen=True)
@@ -92,9 +109,10 @@ class SplitRecord:
     Attributes:
         mentions: Their number.
         sha256: Hash of ids, captions, surfaces and names of pictures, in order.
-        pictures_sha256: Hash of the pictures' content, to tell when one has changed.
+        pictures_sha256: Hash of the pictures' places and states, to tell when one has changed.
         pictures: Pictures in use.
         failures: Pictures that could not be used.
+        dropped: Mentions that are not there, as their picture could not be used (`--on-error drop`).
         attributes: Names of the facial attributes in the face sentences.
         arrays: Type and shape of each NAME.npy.
     """
@@ -106,6 +124,7 @@ class SplitRecord:
     failures: int
     attributes: tuple[str, ...]
     arrays: Mapping[str, Shape]
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,13 +135,13 @@ class Manifest:
         origin: What the vectors were made with.
         entities: Type and shape of entities.npy.
         splits: By name.
-        created: When the store was begun.
+        outdated: Splits of another content of the knowledge base; their pictures are used when they are made anew.
     """
 
     origin: Origin
     entities: Shape
-    created: str
     splits: Mapping[str, SplitRecord] = field(default_factory=dict[str, SplitRecord])
+    outdated: Mapping[str, SplitRecord] = field(default_factory=dict[str, SplitRecord])
 
 
 def flat_settings(encoders: EncoderConfig, features: FeatureConfig) -> dict[str, Any]:
@@ -157,19 +176,20 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "format": FORMAT,
         "version": VERSION,
         "dualway": __version__,
-        "created": manifest.created,
         "dtype": origin.dtype,
         "settings": {
             "encoders": to_dict(origin.encoders_config),
             "features": to_dict(origin.features_config),
             "model": {"text_keys": origin.text_keys},
         },
-        "encoders": dict(origin.encoders),
-        "detector": origin.detector,
+        "models": dict(origin.models),
+        "gallery": origin.gallery,
+        "on_error": origin.on_error,
         "files": {part: dict(record) for part, record in origin.files.items()},
         "kb": dict(origin.kb),
-        "entities": _write_shape(manifest.entities),
-        "splits": {name: _write_split(record) for name, record in manifest.splits.items()},
+        "entities": write_shape(manifest.entities),
+        "splits": {name: split_content(record) for name, record in manifest.splits.items()},
+        "outdated": {name: split_content(record) for name, record in manifest.outdated.items()},
     }
     write_json(folder / MANIFEST, content)
 
@@ -216,47 +236,72 @@ def _parse(values: dict[str, Any]) -> Manifest:
         encoders_config=from_dict(EncoderConfig, settings["encoders"], where="settings.encoders"),
         features_config=from_dict(FeatureConfig, settings["features"], where="settings.features"),
         text_keys=str(settings["model"]["text_keys"]),
-        encoders=_texts(values["encoders"]),
-        detector=None if values["detector"] is None else str(values["detector"]),
+        models=_texts(values["models"]),
         files={str(part): _file(record) for part, record in values["files"].items()},
         kb={key: str(values["kb"][key]) for key in ("path", "compatibility", "content", "order")},
+        gallery=None if values["gallery"] is None else str(values["gallery"]),
+        on_error=str(values["on_error"]),
     )
     return Manifest(
         origin=origin,
         entities=_array(values["entities"], _TYPES[dtype]),
-        created=str(values["created"]),
-        splits={check_split_name(name): _split(record, _TYPES[dtype]) for name, record in values["splits"].items()},
+        splits=_splits(values["splits"], dtype),
+        outdated=_splits(values["outdated"], dtype),
     )
 
 
-def _write_split(record: SplitRecord) -> dict[str, Any]:
-    arrays = {name: _write_shape(shape) for name, shape in record.arrays.items()}
+def _splits(values: dict[str, Any], dtype: str) -> dict[str, SplitRecord]:
+    return {check_split_name(name): read_split(record, dtype) for name, record in values.items()}
+
+
+def split_content(record: SplitRecord) -> dict[str, Any]:
+    """Return a split's record as JSON values."""
+    arrays = {name: write_shape(shape) for name, shape in record.arrays.items()}
     return {**dataclasses.asdict(record), "arrays": arrays}
 
 
-def _write_shape(shape: Shape) -> str:
+def write_shape(shape: Shape) -> str:
+    """Return a type and shape as text, "float32 [20, 512]"."""
     return f"{_NAMES[shape[0]]} {list(shape[1])}"
 
 
-def _split(record: dict[str, Any], of_vectors: str) -> SplitRecord:
-    types = {**_WHOLE_NUMBERS, **dict.fromkeys(_VECTORS, of_vectors)}
+def read_shape(text: str) -> Shape:
+    """Return what `write_shape` wrote.
+
+    Raises:
+        TypeError, ValueError: It is none.
+    """
+    parts = _ARRAY.fullmatch(text)
+    if parts is None or parts[1] not in _TYPES:
+        raise ValueError(f"an array {text!r}")
+    return _TYPES[parts[1]], tuple(int(size) for size in parts[2].split(", "))
+
+
+def read_split(record: dict[str, Any], dtype: str) -> SplitRecord:
+    """Return the record that `split_content` wrote, of a store whose vectors are of a type.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: It is none.
+    """
+    types = {**_WHOLE_NUMBERS, **dict.fromkeys(_VECTORS, _TYPES[dtype])}
     return SplitRecord(
         mentions=_count(record["mentions"]),
         sha256=str(record["sha256"]),
         pictures_sha256=str(record["pictures_sha256"]),
         pictures=_count(record["pictures"]),
         failures=_count(record["failures"]),
+        dropped=_count(record["dropped"]),
         attributes=tuple(map(str, record["attributes"])),
         arrays={name: _array(array, types[name]) for name, array in record["arrays"].items()},
     )
 
 
 def _array(text: Any, type: str) -> Shape:
-    """Return the type and shape that "float32 [20, 512]" means."""
-    parts = _ARRAY.fullmatch(text)
-    if parts is None or _TYPES.get(parts[1]) != type:
+    """Return the type and shape that "float32 [20, 512]" means, checked."""
+    shape = read_shape(text)
+    if shape[0] != type:
         raise ValueError(f"an array {text!r}, expected {_NAMES[type]} [..]")
-    return type, tuple(int(size) for size in parts[2].split(", "))
+    return shape
 
 
 def _count(value: Any) -> int:

@@ -45,17 +45,35 @@ def read_array(path: Path, expected: Shape | None) -> Array:
     Raises:
         DataError: Missing, truncated, pickled, or not what the manifest says; names the file.
     """
+    array = _map_expected(path, expected)
+    for start in _starts(array) if array.dtype.kind == "f" else ():
+        if (bad := _first_infinite(array[start : start + _rows(array)])) is not None:
+            raise damaged(path, f"row {start + bad} holds a number that is not finite")
+    return _for_use(array)
+
+
+def read_checked(path: Path, expected: Shape) -> Array:
+    """Return what `read_array` returns, of a file that it has returned before.
+
+    Raises:
+        DataError: Missing, truncated, or of another type or shape.
+    """
+    return _for_use(_map_expected(path, expected))
+
+
+def _map_expected(path: Path, expected: Shape | None) -> Array:
     if expected is None:
         raise damaged(path, "the manifest does not name it")
     array = _map(path)
     found = (array.dtype.str, array.shape)
     if found != expected or not array.flags.c_contiguous:
         raise damaged(path, f"it is {found[0]} {found[1]}, the manifest says {expected[0]} {expected[1]}")
+    return array
+
+
+def _for_use(array: Array) -> Array:
     if array.dtype.kind != "f":
         return np.array(array)
-    for start in _starts(array):
-        if (bad := _first_infinite(array[start : start + _rows(array)])) is not None:
-            raise damaged(path, f"row {start + bad} holds a number that is not finite")
     # A plain array over the same memory: nobody further on has to know that it is a file.
     return np.asarray(array) if array.dtype == np.float32 else array.astype(np.float32)
 

@@ -6,14 +6,15 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dualway.config import FeatureConfig
 from dualway.encoders.cache import ByteCache, content_key
 from dualway.errors import ModelError
 from dualway.features.regions import PictureRegions, choose_objects
 from dualway.protocols import Detector
-from dualway.schema import Region
+from dualway.schema import Region, Segment
+from dualway.vision.crops import mask_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,21 +84,33 @@ class RegionCache:
 
 
 def _to_json(regions: list[Region]) -> str:
-    return json.dumps([[*map(float, region.box), str(region.label), float(region.score)] for region in regions])
+    return json.dumps([_plain(region) for region in regions])
+
+
+def _plain(region: Region) -> list[object]:
+    mask = [list(map(int, region.mask))] if isinstance(region, Segment) else []
+    return [*map(float, region.box), str(region.label), float(region.score), *mask]
 
 
 def _from_json(text: bytes | str) -> tuple[Region, ...] | None:
     """Return the regions of `_to_json`; None when they are not all boxes with a label and a score from 0 to 1."""
     try:
-        regions = [
-            Region((float(x0), float(y0), float(x1), float(y1)), str(label), float(score))
-            for x0, y0, x1, y1, label, score in json.loads(text)
-        ]
+        regions = [_region(*item) for item in json.loads(text)]
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
     return tuple(regions) if all(map(_is_region, regions)) else None
 
 
+def _region(x0: Any, y0: Any, x1: Any, y1: Any, label: Any, score: Any, *mask: Any) -> Region:
+    box = float(x0), float(y0), float(x1), float(y1)
+    if not mask:
+        return Region(box, str(label), float(score))
+    [runs] = mask
+    return Segment(box, str(label), float(score), mask=tuple(runs))
+
+
 def _is_region(region: Region) -> bool:
     x0, y0, x1, y1 = region.box
-    return all(map(math.isfinite, region.box)) and x0 < x1 and y0 < y1 and 0 <= region.score <= 1
+    if not (all(map(math.isfinite, region.box)) and x0 < x1 and y0 < y1 and 0 <= region.score <= 1):
+        return False
+    return not isinstance(region, Segment) or not mask_problem(region.box, region.mask)

@@ -7,14 +7,15 @@ One JSON object a line, one line a picture:
      "faces": [{"box": [x0, y0, x1, y1], "attributes": {"gender": "male", "age": 50}}, ..],
      "labels": [{"label": "Barack Obama", "score": 0.756}, ..]}
 
-In place of its "box" an object may have {"picture": "parts/41487_1.jpg"}: it is that file as a whole, cut out of the
-picture before, and its place there is not known. A face with a "picture" beside its box was found in that cut-out and
+An object may have a "mask" beside its "box", the runs of its outline (`schema.Segment`). In place of its "box" it may
+have {"picture": "parts/41487_1.jpg"}: it is that file as a whole, cut out of the picture before, and its place there is
+not known. A face with a "picture" beside its box was found in that cut-out and
 belongs to it; one without a box belongs to no object.
 
-Every part may be left out. Objects that are left out are looked for by the detector, where the settings name one; an
-empty list says that there are none. Paths are relative to the file's folder; boxes are pixels of the upright picture.
-Nothing is inferred: an attribute that the file does not carry is not in the sentence (section 4.3.1), and a picture
-without faces has no face sentences.
+Every part may be left out. What is left out is looked for by the models that the settings name, where they name one;
+an empty list says that there is nothing of the kind. Paths are relative to the file's folder; boxes are pixels of the
+upright picture. Nothing is inferred: an attribute that the file does not carry is not in the sentence (section 4.3.1),
+and a picture without faces has no face sentences.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from dualway.config import FeatureConfig
 from dualway.errors import DataError
-from dualway.schema import Face, IdentityLabel, Region
+from dualway.schema import Face, IdentityLabel, Region, Segment
 from dualway.storage import read_jsonl
+from dualway.vision.crops import keep_distinct, mask_problem
 
 Box = tuple[float, float, float, float]
 
@@ -42,11 +46,11 @@ class CutOut(Region):
 
 @dataclass(frozen=True)
 class PictureRegions:
-    """What a file says of one picture; `objects` is None where it says nothing of them, empty where there are none."""
+    """What a file says of one picture: of each kind, None where it says nothing, empty where there are none."""
 
     objects: tuple[Region, ...] | None = None
-    faces: tuple[Face, ...] = ()
-    labels: tuple[IdentityLabel, ...] = ()
+    faces: tuple[Face, ...] | None = None
+    labels: tuple[IdentityLabel, ...] | None = None
 
 
 def read_regions(path: Path) -> dict[Path, PictureRegions]:
@@ -69,15 +73,27 @@ def read_regions(path: Path) -> dict[Path, PictureRegions]:
 
 
 def choose_objects(config: FeatureConfig, regions: PictureRegions) -> tuple[Region, ...]:
-    """Return the objects that the settings keep: class, minimum score, best `max_objects`, in a stable order."""
+    """Return the objects that the settings keep, best first, in a stable order.
+
+    Kept are those of the classes, scores and sizes asked for. Of two of one label that overlap by more than
+    `duplicate_overlap` the lesser is left out; at last the best `max_objects` stay. A cut-out has no place, so its size
+    is not known and it has no duplicates.
+    """
     kept = [
         region
         for region in regions.objects or ()
         if region.score >= config.min_object_score
         and (not config.object_classes or region.label in config.object_classes)
+        and (isinstance(region, CutOut) or _shorter_side(region) >= config.min_object_size)
     ]
     kept.sort(key=lambda region: (-region.score, region.box, region.label, _picture_of(region)))
-    return tuple(kept[: config.max_objects])
+    groups: dict[object, int] = {}
+    numbers = [
+        groups.setdefault(i if isinstance(region, CutOut) else region.label, len(groups))
+        for i, region in enumerate(kept)
+    ]
+    distinct = keep_distinct(np.array([region.box for region in kept]), numbers, config.duplicate_overlap)
+    return tuple(kept[i] for i in distinct[: config.max_objects])
 
 
 def object_of_face(face: Face, objects: Sequence[Region]) -> int:
@@ -98,23 +114,9 @@ def object_of_face(face: Face, objects: Sequence[Region]) -> int:
     return min(around)[1] if around else -1
 
 
-def face_sentence(config: FeatureConfig, mention: str, face: Face) -> str:
-    """Return x_f, "Trump, gender: male, race: white, age: 50" (section 4.3.1), of the attributes that are known."""
-    attributes = ", ".join(f"{name}: {value}" for name, value in face.attributes.items())
-    return config.face_template.format(mention=mention, attributes=attributes)
-
-
-def identity_sentences(config: FeatureConfig, labels: Sequence[IdentityLabel]) -> list[str]:
-    """Return x_s: a sentence for each label with a score above the threshold, or all of them as one sentence.
-
-    "we only use identity information with confidence scores greater than 0.5 and concatenate them" (section 4.3.2).
-    """
-    sentences = [
-        config.identity_template.format(label=item.label, score=f"{item.score:.3f}")
-        for item in labels
-        if item.score > config.identity_threshold
-    ]
-    return [", ".join(sentences)] if sentences and config.identity_keys == "joined" else sentences
+def _shorter_side(region: Region) -> float:
+    x0, y0, x1, y1 = region.box
+    return min(x1 - x0, y1 - y0)
 
 
 def _picture_of(region: Region) -> str:
@@ -131,18 +133,25 @@ def _parse(record: Any, folder: Path) -> tuple[str, PictureRegions]:
     for part in ("objects", "faces", "labels"):
         if not all(isinstance(item, dict) for item in values.get(part, [])):
             raise TypeError(f"'{part}' must be a list of objects")
-    objects = None
+    objects = faces = labels = None
     if "objects" in values:
         objects = tuple(_object(item, folder) for item in values["objects"])
-    faces = [_face(item, folder) for item in values.get("faces", [])]
-    labels = [IdentityLabel(str(item["label"]), _score(item["score"])) for item in values.get("labels", [])]
-    return image, PictureRegions(objects, tuple(faces), tuple(labels))
+    if "faces" in values:
+        faces = tuple(_face(item, folder) for item in values["faces"])
+    if "labels" in values:
+        labels = tuple(IdentityLabel(str(item["label"]), _score(item["score"])) for item in values["labels"])
+    return image, PictureRegions(objects, faces, labels)
 
 
 def _object(item: dict[str, Any], folder: Path) -> Region:
     label, score = str(item.get("label", "")), _score(item.get("score", 1.0))
     if "picture" not in item:
-        return Region(_box(item["box"]), label, score)
+        box = _box(item["box"])
+        if "mask" in item:
+            return Segment(box, label, score, mask=_mask(item["mask"], box))
+        return Region(box, label, score)
+    if "mask" in item:
+        raise ValueError("a 'mask' belongs to a 'box'; an object with a 'picture' of its own has none")
     if "box" in item:
         raise ValueError("an object has a 'box' or a 'picture' of its own, not both")
     return CutOut((0.0, 0.0, 0.0, 0.0), label, score, picture=_path(item["picture"], folder))
@@ -171,6 +180,15 @@ def _box(value: Any) -> Box:
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise ValueError(f"'box' {value!r} is not [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
     return x0, y0, x1, y1
+
+
+def _mask(value: Any, box: Box) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TypeError("'mask' must be a list of whole numbers")
+    runs = tuple(cast("list[Any]", value))
+    if problem := mask_problem(box, runs):
+        raise ValueError(problem)
+    return runs
 
 
 def _score(value: Any) -> float:

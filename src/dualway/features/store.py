@@ -3,94 +3,40 @@
     manifest.json           what they were made with and of (features/manifest.py)
     entities.npy            E, [num_entities, dim], in the order of the knowledge base
     SPLIT/keys.npy          uint64 [n], a hash of each mention, to name the one that differs
-    SPLIT/mention.npy       m; text.npy: t; picture.npy: which picture each mention has
-    SPLIT/image.npy         v of each picture; objects: d; labels: s; faces: f; face_object.npy; tokens
-    SPLIT/regions.jsonl     a line a picture: its name and the object of each row of `objects`
+    SPLIT/mention.npy       m; text.npy: t; picture.npy: which picture each mention has; kept.npy: who was not dropped
+    SPLIT/image.npy ..      what is in pictures: a table (features/tables.py), with regions.jsonl
+    SPLIT/labels ..         s of each picture; faces: f of each mention; face_object.npy; tokens; identities
+    SPLIT/identities.jsonl  whom the knowledge base's pictures say a mention's picture shows
     SPLIT/failures.json     pictures that could not be used, and why
 
 Ragged arrays are two files, NAME.values.npy and NAME.offsets.npy. All are plain .npy, never pickled, and mapped into
-memory when they are read (float16 is widened in memory). A split is written whole or not at all; then the manifest
-says that it is there.
+memory when they are read (float16 is widened in memory). A split is written whole or not at all (features/writing.py).
 """
 
 from __future__ import annotations
 
-import datetime
-import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from dualway.config import Preset
+from dualway.config import Preset, override, to_dict
 from dualway.datasets.base import Dataset
-from dualway.errors import CompatibilityError, DataError, StorageError
+from dualway.errors import CompatibilityError, DataError
 from dualway.features.arrays import Features, Ragged
 from dualway.features.extract import ExtractionReport
-from dualway.features.identity import Identity, hash_order, hash_pictures, identify
-from dualway.features.manifest import (
-    MANIFEST,
-    RAGGED,
-    Manifest,
-    Origin,
-    SplitRecord,
-    check_split_name,
-    damaged,
-    preset_settings,
-    read_manifest,
-    write_manifest,
-)
-from dualway.features.npy import Array, read_array, write_array
-from dualway.features.regions import CutOut
-from dualway.schema import FloatArray, IntArray, Mention, Region
-from dualway.storage import atomic_folder, atomic_path, read_json, read_jsonl, storage_errors, write_json
+from dualway.features.identity import Identity, hash_order, identify
+from dualway.features.manifest import Manifest, Origin, SplitRecord, damaged, preset_settings, read_manifest
+from dualway.features.npy import Array, read_array
+from dualway.features.seen import label_from
+from dualway.features.tables import Table, open_table
+from dualway.features.writing import ENTITIES, FAILURES, IDENTITIES
+from dualway.schema import FloatArray, IdentityLabel, IntArray
+from dualway.storage import read_json, read_jsonl
 
 if TYPE_CHECKING:
     from dualway.kb.store import KnowledgeBase
-
-ENTITIES, REGIONS, FAILURES = "entities.npy", "regions.jsonl", "failures.json"
-
-
-def save_features(
-    folder: Path, split: str, features: Features, report: ExtractionReport, *, dataset: Dataset, origin: Origin
-) -> SplitRecord:
-    """Write the features of one split into a store, which is made where there is none; return what was written.
-
-    A split of this name is replaced. `Features.entities` goes into the store once, with its first split.
-
-    Raises:
-        CompatibilityError: The store holds vectors of another origin; names what differs.
-        StorageError: The folder holds other things; the disk is full, or the place cannot be written.
-        UsageError: The split's name is no name for a folder.
-        DataError: A vector is not finite, or too large for float16; names the array.
-    """
-    check_split_name(split)
-    identity, pictures = identify(dataset), hash_pictures(dataset)
-    manifest = _begin(folder, features.entities, origin)
-    _forget(folder, manifest, split)
-    arrays = _arrays_of(features, identity)
-    with atomic_folder(folder / split) as place:
-        written = {
-            name: write_array(place / f"{name}.npy", array, origin.dtype, name=f"{split}/{name}")
-            for name, array in arrays.items()
-        }
-        _write_regions(place / REGIONS, features, report, dataset.mentions)
-        write_json(place / FAILURES, report.failures)
-    record = SplitRecord(
-        mentions=len(features),
-        sha256=identity.sha256,
-        pictures_sha256=pictures,
-        pictures=report.pictures,
-        failures=len(report.failures),
-        attributes=report.attributes,
-        arrays=written,
-    )
-    manifest = read_manifest(folder)
-    write_manifest(folder, replace(manifest, splits={**manifest.splits, split: record}))
-    return record
 
 
 def open_features(folder: Path) -> FeatureStore:
@@ -119,8 +65,13 @@ class FeatureStore:
         files = {
             part: self.origin.files[part]["sha256"] for part in ("entities", "pictures") if part in self.origin.files
         }
-        detector = {} if self.origin.detector is None else {"detector": self.origin.detector}
-        return {**self.origin.encoders, **detector, **files}
+        return {**self.origin.models, **files}
+
+    def settings(self, preset: Preset) -> Preset:
+        """Return a preset with the settings that the features were made with, in place of its own."""
+        encoders = to_dict(self.origin.encoders_config)
+        del encoders["trainable"]  # what training does with an encoder is not of the vectors
+        return override(preset, {"encoders": encoders, "features": to_dict(self.origin.features_config)})
 
     def check(self, preset: Preset, kb: KnowledgeBase) -> None:
         """Check that the vectors are those that a preset and a knowledge base ask for.
@@ -204,20 +155,35 @@ class FeatureStore:
             f"split {dataset.split}, first: {dataset.mentions[first].id!r}; its id, caption, words or picture changed"
         )
 
+    def select(self, dataset: Dataset) -> Dataset:
+        """Return the data set without the mentions that were dropped when features were made (`--on-error drop`).
+
+        Raises:
+            CompatibilityError: The store holds no features of these mentions.
+        """
+        split = self.find(dataset)
+        record = self.manifest.splits[split]
+        if not record.dropped:
+            return dataset
+        return dataset.take(_Reader(self.folder / split, record, self.entities).kept(len(dataset)))
+
     def load(self, dataset: Dataset, *, tokens: bool = False) -> tuple[Features, ExtractionReport]:
         """Return the features of a data set, and what was met when they were made.
 
         Args:
-            dataset: The mentions; gold is not looked at.
+            dataset: The mentions; gold is not looked at. Those that were dropped have no features (`select`).
             tokens: Also return the vectors of tokens, where they are there.
 
         Raises:
             CompatibilityError: The store holds no features of these mentions.
             DataError: A file is missing or damaged.
         """
-        split = self.find(dataset)
-        reader = _Reader(self.folder / split, self.manifest.splits[split], self.entities)
+        reader = self.reader(self.find(dataset))
         return reader.features(tokens=tokens), reader.report()
+
+    def reader(self, split: str) -> _Reader:
+        """Return what reads one split."""
+        return _Reader(self.folder / split, self.manifest.splits[split], self.entities)
 
 
 class _Reader:
@@ -225,48 +191,77 @@ class _Reader:
 
     def __init__(self, folder: Path, record: SplitRecord, entities: FloatArray) -> None:
         self.folder, self.record, self.entities = folder, record, entities
+        self.table: Table = open_table(folder, record.arrays)
+        if len(self.table.keys) != record.pictures:
+            raise damaged(folder / "sources.npy", f"expected {record.pictures} pictures")
 
     def features(self, *, tokens: bool) -> Features:
+        """Return the features of the split's mentions."""
         n, pictures = self.record.mentions, self.record.pictures
         width = self.entities.shape[1]
-        picture = self._positions("picture", n, pictures)
-        objects = self._ragged("objects", pictures)
         faces = self._ragged("faces", n, width)
         return Features(
             mention=self._dense("mention", n, width),
             text=self._dense("text", n, width),
-            picture=picture,
+            picture=self._positions("picture", n, pictures),
             entities=self.entities,
-            image=self._dense("image", pictures) if "image" in self.record.arrays else None,
-            objects=objects,
+            image=self.table.image,
+            objects=self.table.objects,
             labels=self._ragged("labels", pictures, width),
             faces=faces,
             face_object=None if faces is None else self._positions("face_object", len(faces.values)),
             text_tokens=self._ragged("tokens", n, width) if tokens else None,
+            identities=self._ragged("identities", n, width),
         )
 
     def report(self) -> ExtractionReport:
+        """Return what was met; records of pictures are read when they are asked for."""
         return ExtractionReport(
             pictures=self.record.pictures,
             failures=_read_failures(self.folder / FAILURES),
-            regions=self._regions(),
+            seen=self.table.records,
             attributes=self.record.attributes,
         )
+
+    def identities(self) -> dict[str, tuple[IdentityLabel, ...]]:
+        """Return whom the gallery takes the people of each mention's picture for, by the mention's id."""
+        path = self.folder / IDENTITIES
+        if not path.is_file():
+            return {}
+        try:
+            return {
+                str(record["mention"]): tuple(label_from(item) for item in record["identities"])
+                for _, record in read_jsonl(path)
+            }
+        except (AttributeError, DataError, KeyError, TypeError, ValueError) as error:
+            raise damaged(path, str(error)) from error
+
+    def kept(self, num: int) -> IntArray:
+        """Return the positions, in a data set of `num` mentions, of those that are there."""
+        if "kept" not in self.record.arrays:
+            return np.arange(num, dtype=np.int64)
+        kept = self._positions("kept", self.record.mentions, num)
+        self._require("kept", bool((kept >= 0).all()) and bool((np.diff(kept) > 0).all()), "growing positions")
+        return kept
+
+    def positions(self) -> IntArray:
+        """Return each mention's picture, int64 [n]; -1 for none."""
+        return self._positions("picture", self.record.mentions, self.record.pictures)
 
     def _read(self, name: str) -> Array:
         return read_array(self.folder / f"{name}.npy", self.record.arrays.get(name))
 
-    def _dense(self, name: str, rows: int, width: int | None = None) -> FloatArray:
+    def _dense(self, name: str, rows: int, width: int) -> FloatArray:
         values = self._read(name)
         self._require(name, values.ndim == 2 and len(values) == rows, f"{rows} rows")
-        self._require(name, width is None or values.shape[1] == width, f"the width {width} of entities.npy")
+        self._require(name, values.shape[1] == width, f"the width {width} of entities.npy")
         return values
 
-    def _ragged(self, name: str, lists: int, width: int | None = None) -> Ragged | None:
+    def _ragged(self, name: str, lists: int, width: int) -> Ragged | None:
         if f"{name}.values" not in self.record.arrays:
             return None
         values, offsets = self._read(f"{name}.values"), self._read(f"{name}.offsets")
-        self._require(name, values.ndim == 2 and width in (None, values.shape[1]), f"the width {width}")
+        self._require(name, values.ndim == 2 and width == values.shape[1], f"the width {width}")
         whole = offsets.ndim == 1 and len(offsets) == lists + 1 and offsets[0] == 0 and offsets[-1] == len(values)
         self._require(name, whole and bool((np.diff(offsets) >= 0).all()), f"offsets of {lists} lists")
         return Ragged(values, offsets)
@@ -282,146 +277,12 @@ class _Reader:
         if not holds:
             raise damaged(self.folder / f"{name}.npy", f"expected {expected}")
 
-    def _regions(self) -> list[tuple[Region, ...]]:
-        """Return the objects of each picture; empty where no picture encoder was there."""
-        path = self.folder / REGIONS
-        if "objects.offsets" not in self.record.arrays:
-            return []
-        try:
-            regions = [tuple(_region(item) for item in record["objects"]) for _, record in read_jsonl(path)]
-        except (DataError, KeyError, TypeError, ValueError) as error:
-            raise damaged(path, str(error)) from error
-        counts = np.diff(self._read("objects.offsets")).tolist()
-        if [len(objects) for objects in regions] != counts:
-            raise damaged(path, "its objects are not those of objects.offsets.npy")
-        return regions
-
-
-def _begin(folder: Path, entities: FloatArray, origin: Origin) -> Manifest:
-    """Return the manifest of the store in `folder`; where there is none, begin one with the entities' vectors."""
-    if (folder / MANIFEST).is_file():
-        manifest = read_manifest(folder)
-        check_origin(folder, manifest, origin)
-        return manifest
-    check_new(folder)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / ENTITIES) as temporary:
-        written = write_array(temporary, entities, origin.dtype, name="entities")
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    manifest = Manifest(origin, written, created)
-    write_manifest(folder, manifest)
-    return manifest
-
-
-def check_origin(folder: Path, manifest: Manifest, origin: Origin) -> None:
-    """Check that vectors of this origin may go into a store.
-
-    Raises:
-        CompatibilityError: It holds vectors of another origin; names what differs.
-    """
-    differences = manifest.origin.differences(origin)
-    if differences:
-        raise CompatibilityError(
-            f"{folder}: holds features made otherwise ({'; '.join(differences[:3])}); choose another --out, or start "
-            "over with --restart"
-        )
-
-
-def check_new(folder: Path) -> None:
-    """Check that a store can be begun in `folder`: it is not there, empty, or what a killed beginning left.
-
-    Raises:
-        StorageError: It is a file, or holds other things.
-    """
-    with storage_errors(folder):
-        if not folder.exists():
-            return
-        if not folder.is_dir():
-            raise StorageError(f"{folder}: not a folder; choose another --out")
-        others = [path.name for path in folder.iterdir() if path.name != ENTITIES and not path.name.endswith(".tmp")]
-    if others:
-        raise StorageError(
-            f"{folder}: holds other things ({sorted(others)[0]!r}) and no {MANIFEST}; choose another --out"
-        )
-
-
-def remove_store(folder: Path) -> None:
-    """Remove a store's own files, and nothing else, so that it can be begun anew; without one, do nothing.
-
-    Raises:
-        DataError: The manifest cannot be read, so what belongs to the store is not known.
-    """
-    if not (folder / MANIFEST).is_file():
-        return
-    manifest = read_manifest(folder)
-    with storage_errors(folder):
-        (folder / MANIFEST).unlink()
-        for split in manifest.splits:
-            _remove_split(folder / split)
-        (folder / ENTITIES).unlink(missing_ok=True)
-
-
-def _forget(folder: Path, manifest: Manifest, split: str) -> None:
-    """Remove a split that is about to be replaced; first from the manifest, so that a kill leaves none that is half."""
-    if split in manifest.splits:
-        write_manifest(folder, replace(manifest, splits={k: v for k, v in manifest.splits.items() if k != split}))
-    with storage_errors(folder / split):
-        _remove_split(folder / split)
-
-
-def _remove_split(folder: Path) -> None:
-    if folder.is_symlink() or folder.is_file():
-        raise StorageError(f"{folder}: not a folder of a feature store; remove it, or choose another --out")
-    if folder.is_dir():
-        shutil.rmtree(folder)
-
-
-def _arrays_of(features: Features, identity: Identity) -> dict[str, Array]:
-    arrays: dict[str, Array | None] = {
-        "keys": identity.keys,
-        "mention": features.mention,
-        "text": features.text,
-        "picture": features.picture,
-        "image": features.image,
-        "face_object": features.face_object if features.faces is not None else None,
-    }
-    lists = dict(zip(RAGGED, (features.objects, features.labels, features.faces, features.text_tokens), strict=True))
-    for name, ragged in lists.items():
-        arrays[f"{name}.values"] = None if ragged is None else ragged.values
-        arrays[f"{name}.offsets"] = None if ragged is None else ragged.offsets
-    if features.faces is not None and features.face_object is None:
-        arrays["face_object"] = np.full(len(features.faces.values), -1, dtype=np.int64)
-    return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _write_regions(path: Path, features: Features, report: ExtractionReport, mentions: Sequence[Mention]) -> None:
-    """Write a line a picture, in the order of the per-picture arrays."""
-    names: dict[int, str | None] = {}
-    for mention, picture in zip(mentions, features.picture.tolist(), strict=True):
-        names.setdefault(picture, mention.image)
-    with path.open("w", encoding="utf-8") as file:
-        for picture in range(report.pictures):
-            objects = report.regions[picture] if report.regions else ()
-            record = {"image": names.get(picture), "objects": [_plain(region) for region in objects]}
-            file.write(json.dumps(record) + "\n")
-
-
-def _plain(region: Region) -> dict[str, Any]:
-    return {key: value for key, value in asdict(region).items() if value is not None}
-
-
-def _region(value: dict[str, Any]) -> Region:
-    x0, y0, x1, y1 = (float(number) for number in value["box"])
-    others = {key: known for key, known in value.items() if key != "box"}
-    return (CutOut if "picture" in others else Region)((x0, y0, x1, y1), **others)
-
 
 def _read_failures(path: Path) -> dict[str, str]:
     value = read_json(path)
     if not isinstance(value, dict):
         raise damaged(path, "not an object")
-    return {str(picture): str(why) for picture, why in cast("dict[str, Any]", value).items()}
+    return {str(picture): str(why) for picture, why in cast("Mapping[str, Any]", value).items()}
 
 
 def _title(dataset: Dataset) -> str:

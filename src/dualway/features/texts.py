@@ -1,13 +1,14 @@
-"""The strings that a text encoder reads: the only place where the templates of mention, caption and entity are used."""
+"""The strings that a text encoder reads: the only place where the templates of `FeatureConfig` are used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dualway.config import FeatureConfig
-from dualway.schema import IntArray, Mention
+from dualway.schema import Face, IdentityLabel, IntArray, Mention
 
 if TYPE_CHECKING:
     from dualway.kb.store import KnowledgeBase
@@ -28,6 +29,67 @@ def entity_texts(config: FeatureConfig, kb: KnowledgeBase, rows: IntArray | None
     texts, names = kb.texts(), kb.names
     wanted = range(len(names)) if rows is None else rows.tolist()
     return [config.entity_template.format(name=names[i], text=texts[i]) if texts[i] else names[i] for i in wanted]
+
+
+def face_sentence(config: FeatureConfig, mention: str, face: Face) -> str:
+    """Return x_f, "Trump, gender: male, race: white, age: 50" (section 4.3.1), of the attributes that are known."""
+    attributes = ", ".join(f"{name}: {value}" for name, value in face.attributes.items())
+    return config.face_template.format(mention=mention, attributes=attributes)
+
+
+def identity_sentences(config: FeatureConfig, labels: Sequence[IdentityLabel]) -> list[str]:
+    """Return x_s: a sentence for each label with a score above the threshold, or all of them as one sentence.
+
+    "we only use identity information with confidence scores greater than 0.5 and concatenate them" (section 4.3.2).
+    """
+    sentences = [
+        config.identity_template.format(label=item.label, score=f"{item.score:.3f}")
+        for item in labels
+        if item.score > config.identity_threshold
+    ]
+    return [", ".join(sentences)] if sentences and config.identity_keys == "joined" else sentences
+
+
+def gallery_sentences(
+    config: FeatureConfig, labels: Sequence[IdentityLabel], texts: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """Return x_s of a mention's identities by the gallery, as `identity_sentences`.
+
+    Args:
+        config: The template, the threshold, and whether the sentences are one.
+        labels: Who was recognised.
+        texts: Entity id -> (name, text).
+    """
+    sentences: list[str] = []
+    for label in labels:
+        if label.score > config.identity_threshold:
+            name, text = texts.get(label.entity_id or "", (label.label, ""))
+            score = f"{label.score:.3f}"
+            sentences.append(config.gallery_template.format(name=name, text=text, score=score) if text else name)
+    return [", ".join(sentences)] if sentences and config.identity_keys == "joined" else sentences
+
+
+class EntityTexts(Mapping[str, tuple[str, str]]):
+    """Entity id -> (name, text) of a knowledge base; read when first asked for."""
+
+    def __init__(self, kb: KnowledgeBase) -> None:
+        self._kb = kb
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return self._kb.texts()
+
+    def __getitem__(self, entity_id: str) -> tuple[str, str]:
+        if entity_id not in self._kb:
+            raise KeyError(entity_id)
+        row = self._kb.row(entity_id)
+        return self._kb.names[row], self._texts[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kb.ids)
+
+    def __len__(self) -> int:
+        return len(self._kb)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def build_from_files(
             representation=kinds,
             source=f"{reading.format} {source}",
             picture_root=root.resolve(),
+            more_picture_roots=_folders_outside(root.resolve(), entities),
             progress=progress,
         ) as kb:
             manifest = kb.manifest
@@ -130,6 +131,19 @@ def _guess_form(source: Path) -> str:
             path=source,
         )
     return SUFFIXES[suffix]
+
+
+def _folders_outside(root: Path, entities: Iterable[Entity]) -> list[Path]:
+    """Return the folders beside a published set in which its reader found pictures ("../images/a.jpg").
+
+    Only such paths begin with "..", and what the set itself says (an address that was not found) is its own source. Of
+    one's own files, whose words are not ours, nothing outside is taken.
+    """
+    if not isinstance(entities, Sequence):
+        return []
+    pictures = (picture for entity in entities for picture in entity.pictures if picture.path != picture.source)
+    folders = dict.fromkeys(Path(picture.path).parent for picture in pictures)
+    return [root / folder for folder in folders if folder.parts[:1] == ("..",)]
 
 
 def _default_kinds(form: str, entities: Iterable[Entity]) -> tuple[str, ...]:

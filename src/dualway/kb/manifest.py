@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,9 @@ from dualway.storage import read_json, write_json
 
 FORMAT = "dualway-kb"
 MANIFEST = "manifest.json"
+DATABASE = "kb.sqlite"  # of a fresh build; a changed one carries its revision, see `database_of`
 
+_DATABASE = re.compile(r"kb(-[1-9][0-9]*)?\.sqlite")
 _TYPES: dict[str, type] = {
     "schema": int,
     "compatibility": str,
@@ -44,11 +47,19 @@ class Manifest:
     picture_root: str  # the folder that relative picture paths start from
     created: str
     dualway: str
+    database: str = DATABASE  # the file beside the manifest that holds this revision
+    # Every folder that pictures are taken from, with the way to it from this one: see roots.PictureRoots.
+    picture_roots: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def fingerprint(self) -> Fingerprint:
         """Both fingerprints."""
         return Fingerprint(self.compatibility, self.content)
+
+
+def database_of(revision: int) -> str:
+    """Return the name of the database file of a changed knowledge base."""
+    return f"kb-{revision}.sqlite"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -102,7 +113,17 @@ def _parse(path: Path, values: dict[str, Any]) -> Manifest:
     representation, kinds = values["representation"], values["counts"].get("representations")
     if not isinstance(kinds, dict) or not all(isinstance(kind, str) and kind in kinds for kind in representation):
         raise _damaged(path, f"'representation' is {representation!r}, 'counts' do not hold these kinds")
-    return replace(Manifest(**{key: values[key] for key in _TYPES}), representation=tuple(representation))
+    database, roots = values.get("database", DATABASE), values.get("picture_roots", {})
+    if not isinstance(database, str) or not _DATABASE.fullmatch(database):
+        raise _damaged(path, f"'database' is {database!r}")
+    if not isinstance(roots, dict) or not all(isinstance(text, str) for pair in roots.items() for text in pair):
+        raise _damaged(path, "'picture_roots' is not a table of folders")
+    return replace(
+        Manifest(**{key: values[key] for key in _TYPES}),
+        representation=tuple(representation),
+        database=database,
+        picture_roots=roots,
+    )
 
 
 def _damaged(path: Path, problem: str) -> KnowledgeBaseError:

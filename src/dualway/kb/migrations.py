@@ -55,6 +55,13 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX entities_by_name ON entities (name);
     CREATE INDEX entities_by_revision ON entities (revision);
     """,
+    """
+    CREATE TABLE kept_out (
+        id       TEXT PRIMARY KEY,         -- of an entity, not its row: the wish outlives the record
+        erased   INTEGER NOT NULL,         -- 1: its pictures were erased and none are taken, until it is admitted
+        revision INTEGER NOT NULL          -- in which this was wished
+    ) WITHOUT ROWID;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -57,6 +57,11 @@ def add_hash(total: int, record_hash: bytes) -> int:
     return (total + int.from_bytes(record_hash, "big")) % _MODULUS
 
 
+def remove_hash(total: int, record_hash: bytes) -> int:
+    """Return the sum of all record hashes (mod 2^256) with one less: the reverse of `add_hash`."""
+    return (total - int.from_bytes(record_hash, "big")) % _MODULUS
+
+
 def format_total(total: int) -> str:
     """Return the sum of record hashes as 64 hex digits, as the revisions table keeps it."""
     return f"{total:064x}"

@@ -1,13 +1,15 @@
-"""A knowledge base in one folder: `kb.sqlite` holds the records, `manifest.json` says what they are.
+"""A knowledge base in one folder: a database holds the records, `manifest.json` says which one, and what they are.
 
-At rest the database keeps no journal beside it, so a knowledge base opens from a read-only folder, and opening one
-never writes. Records are read by row: 0 .. n-1, in the order in which the entities were given.
+A database is never written again once it is published: a change makes a new one (`changes`). So none keeps a journal
+beside it, a knowledge base opens from a read-only folder, opening one never writes, and what was opened stays as it is
+while others change the folder. Records are read by row: 0 .. n-1, in the order in which the entities were given.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -19,16 +21,42 @@ import numpy as np
 from dualway.errors import KnowledgeBaseError
 from dualway.kb.manifest import Manifest, check_schema, read_manifest
 from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
-from dualway.kb.writer import DATABASE, require_kinds, sqlite_errors, write_folder
-from dualway.schema import Entity, Fingerprint, IntArray, Picture, Representation
+from dualway.kb.roots import PictureRoots, absolute, describe_roots
+from dualway.kb.rows import read_entity, require_kinds
+from dualway.kb.writer import sqlite_errors, write_folder
+from dualway.schema import Entity, Fingerprint, IntArray, Picture
 from dualway.storage import atomic_folder
+
+_PAGE = 10_000  # pictures read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One state of a knowledge base: the first is its build, each further one a change."""
+
+    number: int
+    time: str
+    what: str
+    content: str  # the sum of all record hashes
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCounts:
+    """How many pictures there are to compare with, and who is kept out."""
+
+    entities: int  # with pictures, those kept out left out
+    pictures: int  # of theirs
+    without_licence: int  # of these
+    kept_out: int  # entities whose pictures are compared with nothing
+    kept_out_pictures: int  # that are there all the same
+    erased: int  # of the entities kept out: those whose pictures were erased
 
 
 class KnowledgeBase:
     """The entities that mentions are linked to, read from a folder. Make one with `create` or `open`.
 
     Names, ids, aliases and types are loaded when first asked for and kept; texts and whole records are read each time.
-    May be shared between threads, and pickled: the copy opens the folder again.
+    May be shared between threads, and pickled: the copy opens the folder again, which must not have been changed.
 
     Example:
         >>> import tempfile
@@ -50,6 +78,7 @@ class KnowledgeBase:
         representation: Sequence[str] = (),
         source: str = "",
         picture_root: Path | str = "",
+        more_picture_roots: Sequence[Path | str] = (),
         progress: Callable[[int], None] | None = None,
     ) -> KnowledgeBase:
         """Build a knowledge base and return it open; after any failure nothing is left at `path`.
@@ -59,7 +88,8 @@ class KnowledgeBase:
             entities: The records, read once.
             representation: Kinds whose texts stand for an entity by default; all that are present when empty.
             source: Where the records come from, for people.
-            picture_root: The folder that relative picture paths start from.
+            picture_root: The folder that relative picture paths start from; by default `path` itself.
+            more_picture_roots: Further folders that picture paths may lead to.
             progress: Called now and then with the number of entities written so far.
 
         Raises:
@@ -68,13 +98,15 @@ class KnowledgeBase:
             StorageError: `path` is taken, the disk is full, the place is read-only.
         """
         path = Path(path)
+        roots = [absolute(root) for root in (*filter(None, [picture_root]), *more_picture_roots)]
         with atomic_folder(path) as folder, sqlite_errors(path):
             write_folder(
                 folder,
                 entities,
                 representation=representation,
                 source=source,
-                picture_root=str(picture_root),
+                picture_root=str(roots[0]) if picture_root else "",
+                picture_roots=describe_roots(path, roots),
                 progress=progress,
             )
         return cls.open(path)
@@ -90,13 +122,31 @@ class KnowledgeBase:
         if not path.is_dir():
             what = "a file, expected the folder of a knowledge base" if path.exists() else "no such knowledge base"
             raise KnowledgeBaseError(f"{path}: {what}; build one with `dualway kb build SOURCE --out FOLDER`")
-        manifest = read_manifest(path)
-        kb = cls(path, manifest, _connect(path / DATABASE))
+        while True:
+            manifest = read_manifest(path)
+            try:
+                return cls._open(path, manifest)
+            except KnowledgeBaseError:
+                if read_manifest(path) == manifest:
+                    raise
+                # It was changed between the two steps, and its old database is gone: open what it is now.
+
+    @classmethod
+    def _open(cls, path: Path, manifest: Manifest) -> KnowledgeBase:
+        kb = cls(path, manifest, _connect(path / manifest.database))
         try:
             kb._check_manifest()
         except BaseException:
             kb.close()
             raise
+        return kb
+
+    @classmethod
+    def _reopen(cls, path: Path, revision: int, content: str) -> KnowledgeBase:
+        kb = cls.open(path)
+        if (kb.revision, kb.fingerprint.content) != (revision, content):
+            kb.close()
+            raise KnowledgeBaseError(f"{path}: was changed while it was in use (from revision {revision}); start again")
         return kb
 
     @property
@@ -131,8 +181,13 @@ class KnowledgeBase:
 
     @property
     def picture_root(self) -> Path:
-        """The folder that relative picture paths start from."""
-        return Path(self._manifest.picture_root)
+        """The folder that relative picture paths start from, where it is now."""
+        return self.picture_roots.first
+
+    @cached_property
+    def picture_roots(self) -> PictureRoots:
+        """All folders that pictures are taken from."""
+        return PictureRoots(self._path, self._manifest.picture_root, self._manifest.picture_roots)
 
     def __len__(self) -> int:
         return int(self._manifest.counts["entities"])
@@ -163,6 +218,16 @@ class KnowledgeBase:
         """Types of each entity, in row order."""
         return self._fetch_lists("types", "type")
 
+    @cached_property
+    def kept_out(self) -> frozenset[str]:
+        """Ids of the entities whose pictures are compared with nothing."""
+        return frozenset(self._flags)
+
+    @cached_property
+    def erased(self) -> frozenset[str]:
+        """Ids of those kept out whose pictures were erased, and of whom none are taken."""
+        return frozenset(entity_id for entity_id, erased in self._flags.items() if erased)
+
     def row(self, entity_id: str) -> int:
         """Return the row of an entity.
 
@@ -188,12 +253,12 @@ class KnowledgeBase:
         found = self._fetch("SELECT row, id, name FROM entities WHERE id = ?", entity_id)
         if not found:
             raise self._unknown(entity_id)
-        return self._record(*found[0])
+        return read_entity(self._fetch, *found[0])
 
     def entities(self) -> Iterator[Entity]:
         """Yield every record in row order."""
         for row, entity_id, name in self._fetch("SELECT row, id, name FROM entities ORDER BY row"):
-            yield self._record(row, entity_id, name)
+            yield read_entity(self._fetch, row, entity_id, name)
 
     def ids_named(self, name: str) -> list[str]:
         """Return the ids of all entities with exactly this name, in row order; several for homonyms."""
@@ -216,6 +281,42 @@ class KnowledgeBase:
         """Yield the ids of the entities that were added or changed after revision `since`, in row order."""
         for (entity_id,) in self._fetch("SELECT id FROM entities WHERE revision > ? ORDER BY row", since):
             yield entity_id
+
+    def revisions(self) -> list[Revision]:
+        """Return all states so far, the present one last."""
+        return [Revision(*fields) for fields in self._fetch("SELECT * FROM revisions ORDER BY number")]
+
+    def gallery_pictures(self) -> Iterator[tuple[int, Picture]]:
+        """Yield (row, picture) of every picture to compare with, in row order; entities kept out are left out."""
+        last = (-1, -1)
+        while True:
+            page = self._fetch(
+                "SELECT entity, number, path, source, licence FROM pictures "
+                f"WHERE (entity, number) > (?, ?) AND entity NOT IN ({self._rows_kept_out}) "
+                f"ORDER BY entity, number LIMIT {_PAGE}",
+                *last,
+            )
+            for row, _, path, source, licence in page:
+                yield row, Picture(path, source, licence)
+            if len(page) < _PAGE:
+                return
+            last = page[-1][:2]
+
+    def picture_path(self, picture: Picture) -> Path:
+        """Return where a picture lies: absolute, links followed. Whether it exists is not checked.
+
+        Raises:
+            PictureError: An address in place of a path, or one that leads out of the folders that pictures are taken
+                from, by itself or by a link.
+        """
+        return self.picture_roots.path_of(picture.path)
+
+    def picture_counts(self) -> PictureCounts:
+        """Count the pictures to compare with, and the entities kept out."""
+        count = "SELECT COUNT(DISTINCT entity), COUNT(*), COALESCE(SUM(licence = ''), 0) FROM pictures WHERE entity"
+        entities, pictures, without = self._fetch(f"{count} NOT IN ({self._rows_kept_out})")[0]
+        _, hidden, _ = self._fetch(f"{count} IN ({self._rows_kept_out})")[0]
+        return PictureCounts(entities, pictures, without, len(self.kept_out), hidden, len(self.erased))
 
     def check(self) -> None:
         """Read everything and compare it with the recorded hashes.
@@ -248,8 +349,21 @@ class KnowledgeBase:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[[Path], KnowledgeBase], tuple[Path]]:
-        return KnowledgeBase.open, (self._path,)
+    def __reduce__(self) -> tuple[Callable[[Path, int, str], KnowledgeBase], tuple[Path, int, str]]:
+        return KnowledgeBase._reopen, (self._path, self.revision, self.fingerprint.content)
+
+    @cached_property
+    def _flags(self) -> dict[str, int]:
+        return dict(self._fetch("SELECT id, erased FROM kept_out")) if self._has_flags else {}
+
+    @property
+    def _rows_kept_out(self) -> str:
+        """A query; of nothing where the database is older than the flags."""
+        return f"SELECT row FROM entities{' JOIN kept_out USING (id)' if self._has_flags else ' WHERE 0'}"
+
+    @cached_property
+    def _has_flags(self) -> bool:
+        return self._fetch("PRAGMA user_version")[0][0] >= 2
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -267,30 +381,14 @@ class KnowledgeBase:
             tuple(value for _, value in group if value is not None) for _, group in groupby(pairs, key=lambda p: p[0])
         ]
 
-    def _record(self, row: int, entity_id: str, name: str) -> Entity:
-        def values(columns: str, table: str) -> list[tuple[Any, ...]]:
-            return self._fetch(f"SELECT {columns} FROM {table} WHERE entity = ? ORDER BY number", row)
-
-        return Entity(
-            id=entity_id,
-            name=name,
-            aliases=tuple(alias for (alias,) in values("alias", "aliases")),
-            types=tuple(type_ for (type_,) in values("type", "types")),
-            representations=tuple(
-                Representation(*fields)
-                for fields in values("kind, text, source, language, revision, licence, created_at", "representations")
-            ),
-            pictures=tuple(Picture(*fields) for fields in values("path, source, licence", "pictures")),
-        )
-
     def _check_manifest(self) -> None:
         (version,) = self._fetch("PRAGMA user_version")[0]
-        check_schema(self._path / DATABASE, version)
+        check_schema(self._database, version)
         last = self._fetch("SELECT number, content FROM revisions ORDER BY number DESC LIMIT 1")
         (num_entities,) = self._fetch("SELECT COUNT(*) FROM entities")[0]
         recorded = (self.revision, self.fingerprint.content, self._manifest.counts.get("entities"))
         if not last or (last[0][0], content_fingerprint(last[0][1]), num_entities) != recorded:
-            raise self._damaged("manifest.json and kb.sqlite do not belong together")
+            raise self._damaged(f"manifest.json and {self._manifest.database} do not belong together")
 
     def _fetch(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
@@ -300,12 +398,16 @@ class KnowledgeBase:
         except sqlite3.Error as error:
             raise self._damaged(str(error)) from error
 
+    @property
+    def _database(self) -> Path:
+        return self._path / self._manifest.database
+
     def _unknown(self, entity_id: str) -> KnowledgeBaseError:
         return KnowledgeBaseError(f"{self._path}: no entity has the id {entity_id!r}")
 
     def _damaged(self, problem: str) -> KnowledgeBaseError:
         return KnowledgeBaseError(
-            f"{self._path / DATABASE}: damaged ({problem}); restore the folder or build the knowledge base again"
+            f"{self._database}: damaged ({problem}); restore the folder or build the knowledge base again"
         )
 
 

@@ -222,7 +222,7 @@ def _unused(config: ModelConfig, features: Features) -> list[str]:
     wanted = {
         "use_objects": (config.use_objects, features.objects),
         "use_faces": (config.use_faces, features.faces),
-        "use_identity": (config.use_identity, features.labels),
+        "use_identity": (config.use_identity, features.labels if features.identities is None else features.identities),
         "use_image": (config.use_image, features.image),
     }
     return [

@@ -61,7 +61,7 @@ class TransformersDetector:
     def _detect_one(self, image: Image) -> list[Region]:
         import torch
 
-        inputs = self._processor(images=[_without_strips(image)], return_tensors="pt")
+        inputs = self._processor(images=[without_strips(image)], return_tensors="pt")
         with torch.inference_mode():
             outputs = self._model(**inputs)
             if not all(bool(part.isfinite().all()) for part in (outputs.logits, outputs.pred_boxes)):
@@ -71,14 +71,14 @@ class TransformersDetector:
             )
         rows = zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
         kept = [
-            Region(_clipped(box, image.size), self.labels.get(label, str(label)), float(score))
+            Region(clip_to_picture(box, image.size), self.labels.get(label, str(label)), float(score))
             for box, label, score in rows
             if score >= self.min_score
         ]
-        return _best(kept)[: self.max_boxes]
+        return best_regions(kept)[: self.max_boxes]
 
 
-def _best(regions: Iterable[Region]) -> list[Region]:
+def best_regions(regions: Iterable[Region]) -> list[Region]:
     """Return the regions that hold anything, best first, the best of those with the same box."""
     ordered = sorted(regions, key=lambda region: (-region.score, region.box, region.label))
     distinct: dict[tuple[float, ...], Region] = {}
@@ -89,13 +89,13 @@ def _best(regions: Iterable[Region]) -> list[Region]:
     return list(distinct.values())
 
 
-def _clipped(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+def clip_to_picture(box: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Return the part of a box that lies in a picture of `size`; of no extent where none does."""
     x0, y0, x1, y1 = (min(max(float(value), 0.0), float(size[i % 2])) for i, value in enumerate(box))
     return x0, y0, x1, y1
 
 
-def _without_strips(image: Image) -> Image:
+def without_strips(image: Image) -> Image:
     """Return a picture that is at most _MAX_RATIO times as long as wide; a longer one is stretched across."""
     width, height = image.size
     across = math.ceil(max(width, height) / _MAX_RATIO)

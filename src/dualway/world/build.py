@@ -4,6 +4,7 @@ entities.jsonl     the knowledge base (`dualway kb build --from jsonl`)
 train.jsonl ..     mentions with gold, a file a split
 images/            one picture a caption
 annotations.jsonl  faces and identity labels with mistakes in them, as other tools would have found them
+portraits/         two pictures of every person, alone, and portraits.tsv, which says whose (`dualway kb pictures`)
 world.json         version, seed, sizes, ceilings, fingerprint
 truth/             where every figure stands and which mentions the caption decides: for ceilings and for scoring
                    detection; nothing that links reads it
@@ -24,15 +25,15 @@ from typing import Any
 
 from dualway.datasets.jsonl import write_mentions
 from dualway.schema import Entity, Mention
-from dualway.storage import atomic_folder, write_json
+from dualway.storage import atomic_folder, write_json, write_text
 from dualway.world import CAVEAT, VERSION
-from dualway.world.drawing import DrawnFigure, draw_scene
-from dualway.world.looks import Look, draw_look
+from dualway.world.drawing import DrawnFigure, draw_portrait, draw_scene
+from dualway.world.looks import PLACES, Look, draw_look
 from dualway.world.oracle import Ceilings, find_ceilings
 from dualway.world.people import Person, make_people
 from dualway.world.scenes import DECIDABLE_KINDS, KINDS, Figure, Namesakes, Scene, make_scenes
 
-MANIFEST = "world.json"
+MANIFEST, PORTRAITS = "world.json", "portraits.tsv"
 SPLITS = ("train", "dev", "test")
 _JPEG_QUALITY = 90
 # Of the annotations: shares found and right.
@@ -120,13 +121,14 @@ def write_world(
         "caveat": CAVEAT,
     }
     with atomic_folder(folder) as out:
-        for name in ("images", "truth"):
+        for name in ("images", "truth", "portraits"):
             (out / name).mkdir()
         write_jsonl(out / "entities.jsonl", (_entity_record(person.entity()) for person in world.people))
         for split, scenes in world.scenes.items():
             mentions = [mention for scene in scenes for mention in scene_mentions(scene)]
             write_mentions(out / f"{split}.jsonl", mentions, _gold(scenes))
         _write_pictures(out, world, workers, progress)
+        _write_portraits(out, world)
         write_jsonl(out / "truth" / "mentions.jsonl", _mention_truth(world))
         write_json(out / MANIFEST, manifest)
     return manifest
@@ -189,6 +191,19 @@ def _write_pictures(out: Path, world: World, workers: int, progress: Callable[[i
             progress(len(truth), len(scenes))
     write_jsonl(out / "truth" / "figures.jsonl", truth)
     write_jsonl(out / "annotations.jsonl", notes)
+
+
+def _write_portraits(out: Path, world: World) -> None:
+    """Draw what a knowledge base would have of its entities: each person alone, elsewhere than in the captions."""
+    lines = ["entity\tpicture\tsource\tlicence"]
+    for person in world.people:
+        for number in (1, 2):
+            name = f"portraits/{person.id}-{number}.jpg"
+            place = random.Random(f"place/{world.config.seed}/{name}").choice(PLACES)
+            portrait = draw_portrait(person.look, place, f"{world.config.seed}/{name}")
+            portrait.save(out / name, quality=_JPEG_QUALITY)
+            lines.append(f"{person.id}\t{name}\tgenerated world\tCC0")
+    write_text(out / PORTRAITS, "\n".join(lines) + "\n")
 
 
 def _draw_all(scenes: list[Scene], images: Path, seed: int, workers: int) -> Iterator[tuple[DrawnFigure, ...]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WIDTH, HEIGHT = 384, 288
+PORTRAIT = 176, 264  # width and height, before it is cut to the person
 Box = tuple[float, float, float, float]
 
 _SKIN: Colour = (222, 178, 140)
@@ -77,6 +78,18 @@ def draw_scene(scene: Scene, seed: int) -> DrawnScene:
             canvas, kind, rng.choice((0.06, 0.94)) * WIDTH, rng.uniform(0.9, 1.0) * HEIGHT, rng.uniform(40, 70)
         )
     return DrawnScene(_light(canvas.finish(), rng), figures)
+
+
+def draw_portrait(look: Look, place: str, seed: str) -> Image:
+    """Return a picture of one person alone, as a knowledge base has; the same seed gives the same picture."""
+    rng = random.Random(f"portrait/{seed}")
+    width, height = PORTRAIT
+    canvas = Canvas(width, height, rng)
+    draw_background(canvas, place)
+    x, ground = width * rng.uniform(0.46, 0.54), height * rng.uniform(0.93, 0.98)
+    figure = draw_person(canvas, look, x=x, ground=ground, height=height * rng.uniform(0.74, 0.86))
+    x0, y0, x1, y1 = map(round, figure.box)
+    return _light(canvas.finish(), rng).crop((max(x0 - 4, 0), max(y0 - 4, 0), min(x1 + 4, width), min(y1 + 4, height)))
 
 
 def _draw_figures(canvas: Canvas, scene: Scene, rng: random.Random) -> tuple[DrawnFigure, ...]:
