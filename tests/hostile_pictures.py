@@ -425,6 +425,8 @@ def _bombs() -> Iterator[Hostile]:
     flat = Image.new("RGB", (SIDE, SIDE), "green")
     turned_jpeg = encoded("JPEG", flat, progressive=True, subsampling=0, exif=turned(5))
     yield Hostile("progressive JPEG as large as may be, turned", "largest.jpg", turned_jpeg, usable=True)
+    busy = encoded("JPEG", scene().resize((SIDE, SIDE)))
+    yield Hostile("JPEG as large as may be, with things in it", "largest-busy.jpg", busy, usable=True)
     inks = restated(encoded("JPEG", scene().convert("CMYK"), progressive=True, subsampling=0), SIDE, SIDE)
     yield Hostile("progressive CMYK that takes too much memory", "large-cmyk.jpg", inks, usable=False)
 

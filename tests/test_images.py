@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
 import time
 import zlib
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests import hostile_pictures as made
+from tests.hostile_pictures import chunk, encoded, into_jpeg, into_png
 
+from dualway.datasets import open_dataset
 from dualway.errors import PictureError
-from dualway.images import MAX_BYTES, decode_picture, open_picture, picture_size
+from dualway.images import (
+    KINDS,
+    MAX_BYTES,
+    content_size,
+    decode_picture,
+    leads_out,
+    open_picture,
+    picture_size,
+    read_picture,
+)
+from dualway.images.headers import read_header
+from dualway.images.layout import Joined
+
+PATH = Path("a.jpg")
 
 
 def noise(size=(40, 30), seed=0) -> Image.Image:
@@ -27,27 +44,6 @@ def noise(size=(40, 30), seed=0) -> Image.Image:
 def save(path: Path, picture: Image.Image, **options) -> Path:
     picture.save(path, **options)
     return path
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of any stated size with hardly any content."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    )
-
-
-def encoded(kind: str, picture: Image.Image | None = None, **options) -> bytes:
-    buffer = io.BytesIO()
-    (picture or noise()).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 class TestPicturesOfEveryKind:
@@ -83,22 +79,88 @@ class TestPicturesOfEveryKind:
         found = np.asarray(open_picture(save(tmp_path / f"a.{suffix}", Image.fromarray(shades))))[:, :, 0]
         assert np.abs(found.astype(int) - shades // 257).max() <= 1
 
-    def test_an_animation_gives_its_first_frame(self, tmp_path):
+    def test_grey_of_16_bits_may_be_stored_as_its_negative_or_in_12_bits(self):
+        values = [0, 4095, 2048, 1000]
+        negative = made.plain_tags(4, 1, (16,), t262=(3, [0]))
+        found = decode_picture(made.tiff(negative, struct.pack("<4H", *(v * 16 for v in values))), PATH)
+        assert [found.getpixel((x, 0))[0] for x in range(4)] == [255, 0, 127, 193]
+        packed = bytes([0x00, 0x0F, 0xFF, 0x80, 0x03, 0xE8])  # the values, 12 bits each
+        found = decode_picture(made.tiff(made.plain_tags(4, 1, (12,)), packed), PATH)
+        assert [found.getpixel((x, 0))[0] for x in range(4)] == [0, 255, 128, 62]
+
+    def test_colours_of_16_bits_keep_their_shades(self):
+        row = np.array([[65535, 0, 257], [32896, 65535, 0]], dtype=">u2")
+        found = decode_picture(made.png(2, 1, b"\0" + row.tobytes(), depth=16), PATH)
+        assert [found.getpixel((x, 0)) for x in range(2)] == [(255, 0, 1), (128, 255, 0)]
+
+    @pytest.mark.parametrize("content", [made.ycck(), encoded("JPEG", Image.new("CMYK", (16, 16), (0, 255, 255, 0)))])
+    def test_inverted_inks_are_put_right(self, content):
+        assert b"Adobe" in content
+        r, g, b = decode_picture(content, PATH).getpixel((8, 8))
+        assert r > 245
+        assert max(g, b) < 10
+
+    @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+    def test_an_animation_gives_its_first_frame(self, kind):
         frames = [Image.new("RGB", (9, 7), color) for color in ("red", "green", "blue")]
-        path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-        picture = open_picture(path)
-        assert picture.size == (9, 7)
+        content = encoded(kind, frames[0], save_all=True, append_images=frames[1:], lossless=True)
+        picture = decode_picture(content, PATH)
+        assert picture.size == content_size(content, PATH) == (9, 7)
         assert picture.getpixel((0, 0)) == (255, 0, 0)
 
-    def test_a_palette_with_a_transparent_colour_is_read_without_a_word(self, tmp_path):
-        picture = noise().convert("P")
-        path = save(tmp_path / "a.png", picture, transparency=bytes(range(256)))
-        assert open_picture(path).mode == "RGB"
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_what_is_transparent_is_white(self, kind, mode):
+        """As the pages are for which such drawings are made: black lines on nothing stay visible."""
+        drawing = Image.new("LA", (3, 1), (0, 0))
+        drawing.putpixel((1, 0), (0, 255))
+        drawing.putpixel((2, 0), (0, 128))
+        picture = decode_picture(encoded(kind, drawing.convert(mode), lossless=True), PATH)
+        assert [picture.getpixel((x, 0)) for x in range(3)] == [(255,) * 3, (0,) * 3, (127,) * 3]
 
+    @pytest.mark.parametrize("kind", ["PNG", "GIF"])
+    def test_a_transparent_colour_of_a_palette_is_white(self, kind):
+        drawing = Image.new("P", (2, 1))
+        drawing.putpalette([9, 9, 9, 200, 0, 0])
+        drawing.putpixel((1, 0), 1)
+        picture = decode_picture(encoded(kind, drawing, transparency=0), PATH)
+        assert [picture.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (200, 0, 0)]
+
+    def test_a_transparent_grey_or_colour_is_white(self):
+        for mode, color, clear in (("L", 7, 7), ("RGB", (1, 2, 3), (1, 2, 3))):
+            picture = decode_picture(encoded("PNG", Image.new(mode, (2, 2), color), transparency=clear), PATH)
+            assert picture.getpixel((0, 0)) == (255, 255, 255)
+
+    def test_a_large_picture_made_in_strips_is_as_one_made_at_once(self, monkeypatch):
+        picture = noise((50, 41)).convert("RGBA")
+        picture.putalpha(noise((50, 41), 1).convert("L"))
+        content = encoded("PNG", picture)
+        whole = np.asarray(decode_picture(content, PATH))
+        monkeypatch.setattr("dualway.images.decoding._STRIP", 130)
+        np.testing.assert_array_equal(np.asarray(decode_picture(content, PATH)), whole)
+
+    def test_a_gif_frame_smaller_than_its_canvas_lies_in_its_place(self):
+        picture = decode_picture(made.gif(4, 3, (2, 1, 1, 1)), PATH)
+        assert picture.size == (4, 3)
+        assert picture.getpixel((2, 1)) == (255, 0, 0)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+    def test_colour_profiles_change_nothing(self, kind):
+        """The picture encoders were trained on pictures read so."""
+        from PIL.ImageCms import ImageCmsProfile, createProfile
+
+        profile = ImageCmsProfile(createProfile("XYZ")).tobytes()
+        plain = np.asarray(decode_picture(encoded(kind), PATH))
+        for icc in (profile, profile[:100], b"\xff" * 100_000):
+            content = encoded(kind, icc_profile=icc)
+            assert len(content) > len(encoded(kind))
+            np.testing.assert_array_equal(np.asarray(decode_picture(content, PATH)), plain)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_a_turned_picture_is_set_upright(self, orientation, tmp_path):
-        upright = Image.new("RGB", (4, 6), "black")
-        upright.putpixel((0, 0), (255, 255, 255))
+    def test_a_turned_picture_is_set_upright(self, orientation, kind, tmp_path):
+        upright = Image.new("RGB", (40, 60), "black")
+        upright.paste("white", (0, 0, 8, 8))
         turn = {
             2: Image.Transpose.FLIP_LEFT_RIGHT,
             3: Image.Transpose.ROTATE_180,
@@ -109,12 +171,24 @@ class TestPicturesOfEveryKind:
             8: Image.Transpose.ROTATE_270,
         }
         stored = upright.transpose(turn[orientation]) if orientation in turn else upright
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        path = save(tmp_path / "a.png", stored, exif=exif)
+        path = save(tmp_path / "a.png", stored, format=kind, exif=made.turned(orientation))
         picture = open_picture(path)
-        assert picture.size == picture_size(path) == (4, 6)
-        assert picture.getpixel((0, 0)) == (255, 255, 255)
+        assert picture.size == picture_size(path) == (40, 60)
+        assert min(picture.getpixel((4, 4))) > 240
+        assert max(picture.getpixel((x, y))[0] for x, y in ((35, 4), (4, 55), (35, 55))) < 15
+
+    def test_exif_behind_the_pixels_counts_too(self):
+        exif = made.turned(6).tobytes()[6:]
+        content = encoded("PNG")
+        content = content[:-12] + chunk(b"eXIf", exif) + content[-12:]
+        assert decode_picture(content, PATH).size == content_size(content, PATH) == (120, 160)
+
+    @pytest.mark.parametrize(
+        "exif", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"\0" * 40, made.exif_bomb(60_000, 4_000)]
+    )
+    def test_broken_exif_says_nothing(self, exif):
+        for content in (into_jpeg((0xE1, b"Exif\0\0" + exif)), into_png(chunk(b"eXIf", exif))):
+            assert decode_picture(content, PATH).size == content_size(content, PATH) == (160, 120)
 
     def test_one_pixel_is_a_picture(self, tmp_path):
         path = save(tmp_path / "a.png", Image.new("RGB", (1, 1), (1, 2, 3)))
@@ -130,15 +204,25 @@ class TestWhatIsNoPicture:
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
-            (b"", "not a picture of a known kind"),
-            (b"<!DOCTYPE html><title>404</title>", r"not a picture of a known kind \(JPEG, PNG"),
-            (b"\xff\xd8\xff\xe0", "not a"),
-            (b"%PDF-1.4", "not a picture"),
-            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),  # would start an interpreter
-            (b"GIF89a", "not a"),
-            (os.urandom(1000), "not a picture"),
+            (b"", r"empty, not a picture of a known kind \(.*\); fetch it again"),
+            (bytes(9), "nothing but zeros, not a picture .*; fetch it again"),
+            (b"<!DOCTYPE html><title>404</title>", r"a web page, not .* kind \(JPEG, PNG.*; fetch the picture itself"),
+            (b"\xff\xfe" + "<html>".encode("utf-16-le"), "a web page, not a picture"),
+            (b'<?xml version="1.0"?>\n<svg width="9"/>', "an SVG drawing, not a picture .*; draw it as PNG"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC picture, not .*; convert it to one of these"),
+            (b"\0\0\0\x18ftypavif\0\0\0\0", "an AVIF picture, not .*; convert it to one of these"),
+            (encoded("JPEG2000"), "a JPEG 2000 or JPEG XL picture, not"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not .*; run `git lfs pull`"),
+            (b"\xff\xd8\xff\xe0", "a JPEG file cut short in its header; fetch it again"),
+            (b"%PDF-1.4", "a PDF or PostScript page, not a picture"),
+            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PDF or PostScript page, not"),
+            (b"GIF89a", "a GIF file cut short in its header"),
+            (b"\x89PNG\r\n\x1a\n", "a PNG file cut short in its header"),
+            (b"BM", "a BMP file cut short in its header"),
+            (b"II*\0", "a TIFF file cut short in its header"),
+            (b"RIFF\0\0\0\0WEBPVP8X", "a WEBP file cut short in its header"),
+            (random.Random(0).randbytes(1000), "not a picture of a known kind .*; convert it"),
         ],
-        ids=["empty", "html", "jpeg start", "pdf", "eps", "gif start", "chance"],
     )
     def test_another_file_is_refused(self, content, reason, tmp_path):
         path = tmp_path / "photo.jpg"
@@ -153,21 +237,35 @@ class TestWhatIsNoPicture:
         content = encoded(kind)
         path = tmp_path / "half.jpg"
         path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(PictureError, match=r"half\.jpg: not a"):
+        with pytest.raises(PictureError, match=r"half\.jpg: .*(cut short|could not create decoder).*; fetch it again"):
             open_picture(path)
 
     def test_paths_without_a_picture_are_refused(self, tmp_path):
         (tmp_path / "file").write_text("x")
+        (tmp_path / "circle").symlink_to("circle")
         for path, reason in [
             (tmp_path / "nowhere.jpg", "no such picture"),
             (tmp_path / "file" / "a.jpg", "no such picture"),
             (tmp_path, "not a file"),
-            (tmp_path / ("x" * 300), "cannot be read"),
+            (tmp_path / ("x" * 300), r"cannot be read \(File name too long\); check its name and rights"),
             (Path("a\x00b.jpg"), "cannot be read"),
             (Path("a\ud800b.jpg"), "cannot be read"),
+            (tmp_path / "circle", "cannot be read .*symbolic links"),
         ]:
-            with pytest.raises(PictureError, match=reason):
-                open_picture(path)
+            for folders in (None, [tmp_path]):
+                with pytest.raises(PictureError, match=reason):
+                    open_picture(path, folders)
+
+    def test_a_picture_that_may_not_be_read(self, tmp_path, monkeypatch):
+        """Root may read everything, so the file system's answer is made up."""
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        path = save(tmp_path / "a.png", noise())
+        monkeypatch.setattr(Path, "open", refuse)
+        with pytest.raises(PictureError, match=r"cannot be read \(Permission denied\); check its name and rights"):
+            open_picture(path)
 
     def test_pipes_and_devices_are_not_read(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
@@ -179,7 +277,7 @@ class TestWhatIsNoPicture:
     @pytest.mark.parametrize("size", [(60_000, 60_000), (9_000, 9_000), (2**31 - 1, 1)])
     def test_stated_dimensions_beyond_measure_are_refused_before_decoding(self, size, tmp_path):
         path = tmp_path / "bomb.png"
-        path.write_bytes(png_header(*size))
+        path.write_bytes(made.png(*size, bytes(1000)))
         start = time.perf_counter()
         for read in (open_picture, picture_size):
             with pytest.raises(PictureError, match=r"bomb\.png"):
@@ -193,18 +291,146 @@ class TestWhatIsNoPicture:
         with pytest.raises(PictureError, match="more than 67,108,864; scale it down"):
             open_picture(path)
 
-    def test_a_compressed_text_beyond_measure_is_refused(self, tmp_path):
-        data = b"comment\0\0" + zlib.compress(b"x" * 300_000_000, 1)
-        chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
-        content = encoded("PNG")
-        end = 8 + 25
-        path = tmp_path / "text.png"
-        path.write_bytes(content[:end] + chunk + content[end:])
-        with pytest.raises(PictureError, match=r"text\.png"):
-            open_picture(path)
+    def test_what_decoding_would_take_is_limited_too(self):
+        """A progressive JPEG keeps its coefficients: 2 bytes a sample, beside the picture."""
+        content = encoded("JPEG", made.scene().convert("CMYK"), progressive=True, subsampling=0)
+        assert read_header(content, PATH).cost == 12
+        assert read_header(encoded("JPEG", progressive=True), PATH).cost == 8
+        with pytest.raises(PictureError, match=r"5120 x 5120 pixels as progressive JPEG take 314,572,800 bytes"):
+            content_size(made.restated(content, 5120, 5120), PATH)
+
+    def test_a_jpeg_is_gone_over_a_bounded_number_of_times(self):
+        assert decode_picture(made.scans(100), PATH).size == (160, 120)
+        for content in (made.scans(101), made.restated(made.scans(60), 4000, 3000)):
+            with pytest.raises(PictureError, match=r"goes over its pixels \d+ times or more; save it anew"):
+                content_size(content, PATH)
+
+    @pytest.mark.parametrize("rest", [b"\xff" * 4_000_000, b"\xff\xd0" * 2_000_000, b"\xff\0" * 2_000_000])
+    def test_headers_are_searched_in_a_time_that_grows_with_their_length(self, rest):
+        start = time.process_time()
+        for content in (b"\xff\xd8\xff" + rest, encoded("JPEG")[:-2] + rest):
+            with suppress(PictureError):
+                content_size(content, PATH)
+        assert time.process_time() - start < 5
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+class TestWhatTheDecoderIsGiven:
+    """Pixels and what is needed to read them: what is not given cannot be parsed, unpacked or followed."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            into_jpeg((0xFE, b"SECRET"), (0xE2, b"ICC_PROFILE\0\1\1SECRET"), (0xE1, b"Exif\0\0SECRET")),
+            into_png(chunk(b"tEXt", b"k\0SECRET"), chunk(b"zTXt", b"k\0\0SECRET"), chunk(b"eXIf", b"SECRET")),
+            encoded("PNG")[:-12] + chunk(b"tEXt", b"k\0SECRET") + encoded("PNG")[-12:],
+            made.gif(1, 1, before=b"!\xfe\6SECRET\0"),
+        ],
+    )
+    def test_comments_profiles_and_exif_are_left_out(self, content):
+        parts = read_header(content, PATH).parts
+        assert b"SECRET" in content
+        assert b"SECRET" not in b"".join(parts)
+        assert decode_picture(content, PATH).mode == "RGB"
+
+    def test_a_tiff_has_one_page_of_tags_that_are_needed(self):
+        tags = made.plain_tags(4, 3, t40000=(4, [1, 2, 3]), t274=(3, [6]), t34665=(4, [8]))
+        content = b"".join(read_header(made.tiff(tags, bytes(36), next_at=-1), PATH).parts)
+        with Image.open(io.BytesIO(content)) as picture:
+            assert not {40000, 274, 34665} & set(picture.tag_v2)
+            assert picture.n_frames == 1
+
+    def test_a_text_that_unpacks_to_any_length_is_never_unpacked(self):
+        content = into_png(chunk(b"zTXt", b"comment\0\0" + zlib.compress(b"x" * 300_000_000, 1)))
+        start = time.process_time()
+        assert decode_picture(content, PATH).size == (160, 120)
+        assert time.process_time() - start < 1
+
+    def test_parts_are_read_as_one_file(self):
+        content = random.Random(0).randbytes(5000)
+        parts = [content[:1], b"", memoryview(content)[1:2000], content[2000:]]
+        joined = io.BufferedReader(Joined(parts))
+        assert joined.read() == content
+        for at in (4999, 0, 1, 1999, 2000, 5000, 6000):
+            assert joined.seek(at) == joined.tell() == at
+            assert joined.read(700) == content[at : at + 700]
+        assert joined.seek(-10, os.SEEK_END) == 4990
+        assert joined.read(4) + joined.read() == content[-10:]
+        assert io.BufferedReader(Joined([])).read() == b""
+
+
+class TestLinks:
+    @pytest.fixture
+    def folder(self, tmp_path) -> Path:
+        """A data folder with a picture, links in all directions, and other pictures beside it."""
+        for name in ("data/in/a.png", "beside/b.png", "far/c.png"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(encoded("PNG"))
+        data = tmp_path / "data"
+        (data / "near.png").symlink_to("in/a.png")
+        (data / "out.png").symlink_to("../beside/b.png")
+        (data / "twice.png").symlink_to("out.png")
+        (data / "way").symlink_to("../beside")
+        (data / "images").symlink_to(tmp_path / "far")
+        (tmp_path / "alias").symlink_to("data")
+        return data
+
+    @pytest.mark.parametrize(
+        "name", ["in/a.png", "near.png", "in/../near.png", "../beside/b.png", "way/../data/near.png"]
+    )
+    def test_what_stays_inside_or_says_where_it_goes_is_read(self, folder, name):
+        for root in (folder, folder.parent / "alias"):
+            assert read_picture(root / name, [root]) == encoded("PNG")
+        with chdir(folder):
+            assert read_picture(Path(name), [Path()]) == encoded("PNG")
+
+    @pytest.mark.parametrize("name", ["out.png", "twice.png", "way/b.png", "in/../out.png", "../data/out.png"])
+    def test_a_link_out_is_refused_and_told(self, folder, name):
+        for root in (folder, folder.parent / "alias"):
+            with pytest.raises(PictureError, match=r"a link out of the folder, to '.*beside/b\.png'; put the picture"):
+                read_picture(root / name, [root])
+            assert read_picture(root / name) == encoded("PNG")  # unless nobody minds
+        with chdir(folder), pytest.raises(PictureError, match="a link out of the folder"):
+            open_picture(Path(name), [Path()])
+        with pytest.raises(PictureError, match="a link out of the folder"):
+            picture_size(folder / name, [folder])
+
+    def test_an_absolute_path_to_elsewhere_is_what_it_says(self, folder):
+        assert leads_out(folder.parent / "beside" / "b.png", [folder]) is None
+        assert leads_out(folder.parent / "alias" / "in" / "a.png", [folder]) is None
+        assert leads_out(folder / "out.png", [Path("elsewhere")]) is None
+
+    def test_several_folders_are_one(self, folder):
+        beside = folder.parent / "beside"
+        assert leads_out(folder / "out.png", [folder, beside]) is None
+        assert leads_out(folder / "images" / "c.png", [folder]) == folder.parent.resolve() / "far" / "c.png"
+        assert leads_out(folder / "images" / "c.png", [folder, folder / "images"]) is None
+
+    def test_a_link_to_nowhere_outside_is_a_link_outside(self, folder):
+        (folder / "gone.png").symlink_to("../gone.png")
+        assert leads_out(folder / "gone.png", [folder]) is not None
+
+    def test_a_data_sets_pictures_stay_in_its_folders(self, folder):
+        """A folder of pictures may itself be a link; a link among the pictures may not lead out of it."""
+        names = ["in/a.png", "near.png", "out.png", "way/b.png", "images/c.png", "c.png", "../beside/b.png"]
+        names.append(str(folder.parent / "beside" / "b.png"))
+        lines = [{"id": str(i), "text": "A", "surface": "A", "image": name} for i, name in enumerate(names)]
+        (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for root in (folder, folder.parent / "alias"):
+            data = open_dataset(root, "train")
+            paths = [data.image_path(mention) for mention in data.mentions]
+            refused = [leads_out(path, data.picture_folders) is not None for path in paths]
+            assert dict(zip(names, refused)) == {name: name in ("out.png", "way/b.png") for name in names}
+
+    def test_wikimels_pictures_may_be_a_linked_folder(self, tmp_path, folder):
+        (folder / "KVQAimgs").symlink_to(tmp_path / "beside")
+        record = {"sentence": "Kao sat", "mentions": ["Kao"], "answer": ["Q1"], "imgPath": "KVQAimgs/b.png"}
+        (folder / "train.json").write_text(json.dumps({"1": record}))
+        data = open_dataset(folder, "train")
+        assert data.report.format == "melbench"
+        assert open_picture(data.image_path(data.mentions[0]), data.picture_folders).size == (160, 120)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_damaged_bytes_give_a_picture_or_a_picture_error(kind):
     """Once a struct.error came out of a WebP's broken EXIF; seeds find such things again."""
     exif = Image.Exif()
@@ -225,7 +451,17 @@ def test_a_decoder_that_fails_in_its_own_way_is_a_picture_error(tmp_path, monkey
     def fail(_):
         raise struct.error("required argument is not an integer")
 
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", fail)
     path = save(tmp_path / "a.webp", noise())
-    with pytest.raises(PictureError, match=r"a\.webp: not a readable picture \(required argument"):
+    with pytest.raises(PictureError, match=r"a\.webp: not a readable WEBP picture \(required argument .*; fetch it"):
+        open_picture(path)
+
+
+def test_a_memory_that_is_full_is_a_picture_error(tmp_path, monkeypatch):
+    def fail(_):
+        raise MemoryError
+
+    path = save(tmp_path / "a.png", noise())
+    monkeypatch.setattr("PIL.Image.Image.load", fail)
+    with pytest.raises(PictureError, match=r"a\.png: not decoded, as the memory is full; free some, or scale it down"):
         open_picture(path)

@@ -264,28 +264,35 @@ class TestKept:
         assert embedder.seen == [GREY]
 
     def test_a_full_disk_in_the_middle(self, kb, embedder, monkeypatch):
+        """The first pictures are kept, the rest stays in memory; with space again only the rest is computed."""
         monkeypatch.setattr(module, "_CHUNK", 2)
         original = module.open_file
 
         def small(*args, **kwargs):
             file = original(*args, **kwargs)
             pages = file._connection.execute("PRAGMA page_count").fetchone()[0]
-            file._connection.execute(f"PRAGMA max_page_count = {pages}")
-            file._connection.execute("CREATE TEMP TABLE filler (x)")
-            file._connection.execute("INSERT INTO about VALUES ('filler', zeroblob(3000))")
+            file._connection.execute(f"PRAGMA max_page_count = {pages}")  # what is in these pages already may grow
             return file
 
-        monkeypatch.setattr(module, "open_file", small)
-        many = tuple(Picture(name) for name in ("r.png", "g.png", "b.png", "grey.png"))
+        far = "./" + "a/../" * 150  # long paths, so that a page is soon full
         with changing(kb.path) as change:
             for n in range(1, 5):
-                change.update(
-                    Entity(f"Q{n}", "x" * 10, pictures=tuple(Picture(f"./{'a/../' * 200}{p.path}") for p in many))
-                )
+                pictures = tuple(Picture(f"{far}{n}-{name}") for name in ("r.png", "g.png", "b.png", "grey.png"))
+                change.update(Entity(f"Q{n}", "x", pictures=pictures))
+                for i, picture in enumerate(pictures):
+                    save_picture(kb.picture_path(picture), (10 * n, 50 * i, 7))
         with again(kb) as changed:
+            monkeypatch.setattr(module, "open_file", small)
             gallery = Gallery.open(changed, embedder)
-        assert not gallery.kept
-        assert gallery.count(np.arange(4)).tolist() == [4] * 4
+            assert not gallery.kept
+            assert gallery.count(np.arange(4)).tolist() == [4] * 4
+            kept = rows_in(file_of(kb, embedder), "pictures")
+            assert 0 < kept < 16
+            assert rows_in(file_of(kb, embedder), "vectors") == kept
+            monkeypatch.undo()
+            after = Gallery.open(changed, embedder)
+        assert (after.kept, after.num_computed, after.fingerprint) == (True, 16 - kept, gallery.fingerprint)
+        assert (after._vectors == gallery._vectors).all()
 
     @pytest.mark.parametrize("damage", ["garbage", "cut", "empty", "foreign", "newer", "vectors"])
     def test_a_damaged_file_is_made_again(self, kb, embedder, damage):

@@ -31,10 +31,11 @@ def load_face_reader(encoders: EncoderConfig, features: FeatureConfig) -> FaceRe
     if encoders.faces is None:
         return None
     from dualway.vision.attributes import load_taggers
-    from dualway.vision.faces import load_face_finder
+    from dualway.vision.faces import MIN_SCORE, load_face_finder
 
     taggers = load_taggers(encoders.age, encoders.gender)
-    return FaceReader(features, load_face_finder(encoders.faces), taggers, _load_face_encoder(encoders))
+    finder = load_face_finder(encoders.faces, min_score=min(MIN_SCORE, features.min_face_score))
+    return FaceReader(features, finder, taggers, _load_face_encoder(encoders))
 
 
 def load_classifier(encoders: EncoderConfig) -> LabelClassifier | None:

@@ -28,6 +28,7 @@ _KEPT = {
 _JPEG = 7
 _USUAL = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946}
 _WHITE_IS_ZERO = 0
+_MOST_SAMPLES = 6
 _LARGEST = 2**20  # bytes of a tag's values, offsets of strips and tiles apart
 
 
@@ -69,7 +70,9 @@ def _check_samples(directory: Directory) -> tuple[int, ...]:
     if max(bits) > 16 or any(form != 1 for form in formats):
         raise PictureError("a TIFF file of numbers of which none is stated to be white; save it with 8 or 16 bits")
     samples = directory.number(_SAMPLES, len(bits))
-    return bits * samples if len(bits) == 1 and 1 <= samples <= 8 else bits
+    if not 1 <= samples <= _MOST_SAMPLES:
+        raise PictureError(f"a TIFF file of {samples:,} values a pixel; save it as RGB")
+    return bits * samples if len(bits) == 1 else bits
 
 
 def _check_parts(directory: Directory, size: int) -> None:

@@ -16,12 +16,12 @@ import hashlib
 import json
 import multiprocessing
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dualway.datasets.jsonl import write_mentions
 from dualway.schema import Entity, Mention
@@ -36,6 +36,8 @@ from dualway.world.scenes import DECIDABLE_KINDS, KINDS, Figure, Namesakes, Scen
 MANIFEST, PORTRAITS = "world.json", "portraits.tsv"
 SPLITS = ("train", "dev", "test")
 _JPEG_QUALITY = 90
+T = TypeVar("T")
+Result = TypeVar("Result")
 # Of the annotations: shares found and right.
 _FACES_FOUND, _ATTRIBUTES_RIGHT, _LABELS_GIVEN, _LABELS_RIGHT = 0.85, 0.9, 0.6, 0.75
 
@@ -128,7 +130,7 @@ def write_world(
             mentions = [mention for scene in scenes for mention in scene_mentions(scene)]
             write_mentions(out / f"{split}.jsonl", mentions, _gold(scenes))
         _write_pictures(out, world, workers, progress)
-        _write_portraits(out, world)
+        _write_portraits(out, world, workers)
         write_jsonl(out / "truth" / "mentions.jsonl", _mention_truth(world))
         write_json(out / MANIFEST, manifest)
     return manifest
@@ -193,26 +195,32 @@ def _write_pictures(out: Path, world: World, workers: int, progress: Callable[[i
     write_jsonl(out / "annotations.jsonl", notes)
 
 
-def _write_portraits(out: Path, world: World) -> None:
+def _write_portraits(out: Path, world: World, workers: int) -> None:
     """Draw what a knowledge base would have of its entities: each person alone, elsewhere than in the captions."""
-    lines = ["entity\tpicture\tsource\tlicence"]
-    for person in world.people:
-        for number in (1, 2):
-            name = f"portraits/{person.id}-{number}.jpg"
-            place = random.Random(f"place/{world.config.seed}/{name}").choice(PLACES)
-            portrait = draw_portrait(person.look, place, f"{world.config.seed}/{name}")
-            portrait.save(out / name, quality=_JPEG_QUALITY)
-            lines.append(f"{person.id}\t{name}\tgenerated world\tCC0")
-    write_text(out / PORTRAITS, "\n".join(lines) + "\n")
+    portraits = [(f"portraits/{person.id}-{number}.jpg", person) for person in world.people for number in (1, 2)]
+    for _ in _map(partial(_draw_portrait, out, world.config.seed), portraits, workers):
+        pass
+    lines = [f"{person.id}\t{name}\tgenerated world\tCC0" for name, person in portraits]
+    write_text(out / PORTRAITS, "\n".join(["entity\tpicture\tsource\tlicence", *lines]) + "\n")
+
+
+def _draw_portrait(out: Path, seed: int, portrait: tuple[str, Person]) -> None:
+    name, person = portrait
+    place = random.Random(f"place/{seed}/{name}").choice(PLACES)
+    draw_portrait(person.look, place, f"{seed}/{name}").save(out / name, quality=_JPEG_QUALITY)
 
 
 def _draw_all(scenes: list[Scene], images: Path, seed: int, workers: int) -> Iterator[tuple[DrawnFigure, ...]]:
-    draw = partial(_draw_one, images, seed)
+    return _map(partial(_draw_one, images, seed), scenes, workers)
+
+
+def _map(draw: Callable[[T], Result], items: Sequence[T], workers: int) -> Iterator[Result]:
+    """Yield what is drawn of each item, in order, by so many processes."""
     if workers < 2:
-        yield from map(draw, scenes)
+        yield from map(draw, items)
         return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(draw, scenes, chunksize=32)
+        yield from pool.map(draw, items, chunksize=32)
 
 
 def _draw_one(images: Path, seed: int, scene: Scene) -> tuple[DrawnFigure, ...]:
