@@ -28,6 +28,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from tests.hostile_pictures import Hostile, write_pictures
 
+from dualway.features.shards import CRASHED
 from dualway.text import is_broken, repair
 
 LIMIT_GB = 1.5
@@ -99,8 +100,9 @@ def judge(hostile: Sequence[Hostile], failed: dict[str, str], memory: Memory) ->
     unnamed = [name for name, usable in named.items() if usable is False and name not in failed]
     refused = [name for name, usable in named.items() if usable and name in failed]
     strange = [name for name in failed if name not in named]
+    crashes = sum(why == CRASHED for why in failed.values())
     return {
-        "held": not unnamed and not refused and not strange and memory.peak < LIMIT_GB * 1e9,
+        "held": not unnamed and not refused and not strange and not crashes and memory.peak < LIMIT_GB * 1e9,
         "exit_code": 0,
         "pictures": len(hostile),
         "usable": len(hostile) - len(failed),
@@ -109,7 +111,9 @@ def judge(hostile: Sequence[Hostile], failed: dict[str, str], memory: Memory) ->
         "usable_but_refused": refused,
         "named_but_not_there": strange,
         "failures_by_reason": dict(Counter(map(_reason, failed.values())).most_common()),
+        "crashes": crashes,
         "peak_gb": round(memory.peak / 1e9, 3),
+        "peak_gb_by_process": [round(held / 1e9, 3) for held in memory.at_peak],
         "largest_gb": round(memory.largest / 1e9, 3),
     }
 
@@ -118,15 +122,21 @@ class Memory:
     """Watches what a process and those that it starts hold, until stopped.
 
     Attributes:
-        peak: Most bytes of all together, shared pages counted once.
+        at_peak: Bytes of each process, the first is the command itself, when all together held most; shared pages are
+            counted once.
         largest: Most bytes of one.
     """
 
     def __init__(self, pid: int) -> None:
-        self.peak = self.largest = 0
+        self.at_peak, self.largest = list[int](), 0
         self._pid, self._ended = pid, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
+
+    @property
+    def peak(self) -> int:
+        """Most bytes of all together."""
+        return sum(self.at_peak)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -136,7 +146,8 @@ class Memory:
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S):
             pids = list(_family(self._pid))
-            self.peak = max(self.peak, sum(_bytes(pid, "smaps_rollup", "Pss:") for pid in pids))
+            held = [_bytes(pid, "smaps_rollup", "Pss:") for pid in pids]
+            self.at_peak = max(self.at_peak, held, key=sum)
             self.largest = max(self.largest, *(_bytes(pid, "status", "VmHWM:") for pid in pids), 0)
 
 

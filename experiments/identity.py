@@ -276,10 +276,17 @@ def open_set(photos: Photos, calibration: Calibration, sizes: Sequence[int]) -> 
         for size in sizes
         if min(len(photos.of_sex(sex)) for sex in GROUPS.values()) <= size < len(photos.people)
     ]
-    whole = {"the whole gallery (photos from _0002 on)": own, "everybody (with strangers' _0001)": everybody}
+    whole = {
+        "the whole gallery (photos from _0002 on)": (own, False),
+        "everybody (with strangers' _0001)": (everybody, False),
+        "everybody of one sex": (everybody, True),
+    }
     return [
         *rows,
-        *({"gallery": name, **_rates(photos, part, calibration, None, one_sex=False)} for name, part in whole.items()),
+        *(
+            {"gallery": name, **_rates(photos, part, calibration, None, one_sex=one_sex)}
+            for name, (part, one_sex) in whole.items()
+        ),
     ]
 
 

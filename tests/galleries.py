@@ -11,6 +11,7 @@ from PIL import Image
 from dualway.errors import ModelError, PictureError
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity, FloatArray, Picture
+from dualway.vision.gallery import Gallery
 
 Colour = tuple[int, int, int]
 BLACK = (0, 0, 0)  # nobody is in such a picture
@@ -53,3 +54,11 @@ class ColourEmbedder:
 def unit(values: Sequence[float]) -> FloatArray:
     vector = np.asarray(values, dtype=np.float64)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def gallery_of(vectors: FloatArray, counts: Sequence[int]) -> Gallery:
+    """Return a gallery of entities with so many vectors each; rows without any are not in it."""
+    there = np.flatnonzero(counts)
+    starts = np.concatenate([[0], np.cumsum(np.array(counts)[there])]).astype(np.int64)
+    own = np.ones(len(vectors), dtype=np.bool_)
+    return Gallery(there, {}, "f", "e", True, 0, 0, vectors, starts, own)

@@ -166,6 +166,14 @@ def plain_tags(width: int, height: int, bits: Values = (8, 8, 8), **changed: tup
     return tags | {int(name[1:]): value for name, value in changed.items()}
 
 
+def tiled(size: tuple[int, int], tile: tuple[int, int]) -> bytes:
+    """Return a black RGBA TIFF file of 16 bits and of one deflated tile; of a tile beyond measure only the start."""
+    data = zlib.compress(bytes(min(tile[0] * tile[1] * 8, 5120 * 5120 * 8)), 1)
+    tags = plain_tags(*size, (16,) * 4, t259=(3, [8]), t338=(3, [2]), t322=(4, [tile[0]]), t323=(4, [tile[1]]))
+    tags |= {324: (4, [8]), 325: (4, [len(data)])}
+    return tiff({tag: value for tag, value in tags.items() if tag not in {273, 278, 279}}, data)
+
+
 def ycck() -> bytes:
     """Return a red JPEG picture in YCCK, inverted, as Photoshop writes it."""
     luma = np.array(Image.new("RGB", (16, 16), (0, 255, 255)).convert("YCbCr"))  # of cyan, magenta and yellow
@@ -429,6 +437,23 @@ def _bombs() -> Iterator[Hostile]:
     yield Hostile("JPEG as large as may be, with things in it", "largest-busy.jpg", busy, usable=True)
     inks = restated(encoded("JPEG", scene().convert("CMYK"), progressive=True, subsampling=0), SIDE, SIDE)
     yield Hostile("progressive CMYK that takes too much memory", "large-cmyk.jpg", inks, usable=False)
+    yield from _long_and_tiled()
+
+
+def _long_and_tiled() -> Iterator[Hostile]:
+    """Few pixels, or none too many, in a shape that takes memory of its own."""
+    tall = png(1, 26_000_000, bytes(26_000_000 * 4))
+    yield Hostile("PNG of 26 million rows", "tall.png", tall, usable=False)  # 16 bytes a row
+    wide = bmp(20_000_000, 1, bits=8, data=bytes(20_000_000))
+    yield Hostile("BMP of one row of 20 million", "wide.bmp", wide, usable=False)
+    for what, size in (("column", (1, 20_000_000)), ("row", (20_000_000, 1))):  # 16 bytes a column
+        tags = plain_tags(*size, (1,), t259=(3, [4]), t262=(3, [0]), t279=(4, [999]))
+        yield Hostile(f"fax of one {what}", f"fax-{what}.tif", tiff(tags, b"\xff" * 999), usable=False)
+    for what, width, height in (("large", 5120, 5120), ("too large", 30_000, 30_000), ("wide", 20_000_000, 1)):
+        yield Hostile(
+            f"TIFF of one {what} tile", f"tile-{what}.tif", tiled((1, 1), (width, height)), usable=what == "large"
+        )
+    yield Hostile("TIFF that ends in its large tile", "tile.tif", tiled((4600, 4600), (5120, 5120)), usable=False)
 
 
 def _lying_headers() -> Iterator[Hostile]:

@@ -19,6 +19,8 @@ from tests import hostile_pictures as made
 from tests.hostile_pictures import chunk, encoded, into_jpeg, into_png
 
 from dualway.datasets import open_dataset
+from dualway.datasets.audit import audit
+from dualway.datasets.convert import Options, convert
 from dualway.errors import PictureError
 from dualway.images import (
     KINDS,
@@ -32,6 +34,7 @@ from dualway.images import (
 )
 from dualway.images.headers import read_header
 from dualway.images.layout import Joined
+from dualway.images.limits import MAX_SIDE
 
 PATH = Path("a.jpg")
 
@@ -299,6 +302,18 @@ class TestWhatIsNoPicture:
         with pytest.raises(PictureError, match=r"5120 x 5120 pixels as progressive JPEG take 314,572,800 bytes"):
             content_size(made.restated(content, 5120, 5120), PATH)
 
+    def test_long_sides_and_large_tiles_take_memory_of_their_own(self):
+        """Pillow keeps 16 bytes a row, fax 16 a column; a tile is unpacked whole however small the picture is."""
+        assert decode_picture(made.png(1, MAX_SIDE, bytes(MAX_SIDE * 4)), PATH).size == (1, MAX_SIDE)
+        for size in ((1, MAX_SIDE + 1), (MAX_SIDE + 1, 1)):
+            with pytest.raises(PictureError, match="a side of more than 262,144; cut it into pieces"):
+                content_size(made.png(*size, bytes(9)), PATH)
+        assert read_header(made.tiled((1, 1), (5120, 5120)), PATH).cost == 4 + 8 * 5120**2
+        with pytest.raises(PictureError, match="4600 x 4600 pixels as this kind of TIFF take 296,240,000 bytes"):
+            content_size(made.tiled((4600, 4600), (5120, 5120)), PATH)
+        with pytest.raises(PictureError, match="tiles of 300000 x 1 pixels, too large to unpack; save it anew"):
+            content_size(made.tiled((1, 1), (300_000, 1)), PATH)
+
     def test_a_jpeg_is_gone_over_a_bounded_number_of_times(self):
         assert decode_picture(made.scans(100), PATH).size == (160, 120)
         for content in (made.scans(101), made.restated(made.scans(60), 4000, 3000)):
@@ -420,6 +435,17 @@ class TestLinks:
             paths = [data.image_path(mention) for mention in data.mentions]
             refused = [leads_out(path, data.picture_folders) is not None for path in paths]
             assert dict(zip(names, refused)) == {name: name in ("out.png", "way/b.png") for name in names}
+
+    def test_checking_and_copying_data_follow_the_same_rule(self, folder, tmp_path):
+        (folder / "circle.png").symlink_to("circle.png")
+        names = ["in/a.png", "out.png", "images/c.png", "circle.png"]
+        lines = [{"id": str(i), "text": "A", "surface": "A", "image": name} for i, name in enumerate(names)]
+        (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        found = audit(folder)["splits"]["train"]["pictures"]
+        assert (found["present"], found["outside"], found["missing"]) == (2, 1, 1)
+        convert(folder, tmp_path / "copy", Options(copy_pictures=True))
+        copied = sorted(path.relative_to(tmp_path / "copy").as_posix() for path in (tmp_path / "copy").rglob("*.png"))
+        assert copied == ["images/c.png", "images/in/a.png"]
 
     def test_wikimels_pictures_may_be_a_linked_folder(self, tmp_path, folder):
         (folder / "KVQAimgs").symlink_to(tmp_path / "beside")

@@ -241,7 +241,8 @@ def _check_seeing(preset: Preset) -> None:
     for part in ("age", "gender"):
         if getattr(encoders, part) is not None and encoders.faces is None:
             raise UsageError(f"{where}: encoders.{part} looks at faces that nothing finds; set encoders.faces")
-    if encoders.identity is not None and encoders.identity.endswith(".onnx") and encoders.faces is None:
+    by_faces = encoders.identity is not None and encoders.identity.lower().endswith(".onnx")
+    if by_faces and encoders.faces is None:
         raise UsageError(f"{where}: encoders.identity compares faces that nothing finds; set encoders.faces")
 
 

@@ -30,6 +30,13 @@ ImagePath = Callable[[Mention], Path | None]
 _CHUNK = 256
 
 
+class Pictures(NamedTuple):
+    """Where the pictures of mentions lie, and the folders that a link to one may not lead out of (None: anywhere)."""
+
+    path_of: ImagePath
+    folders: Sequence[Path] | None = None
+
+
 class Ranking(NamedTuple):
     """Scores of n mentions' candidates, named evidence beside them, and attention over each picture's objects.
 
@@ -50,7 +57,7 @@ class Ranker(Protocol):
     reads_pictures: bool
     num_candidates: int  # how many compete, whatever number is asked for
 
-    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, pictures: Pictures) -> Ranking:
         """Return scores and evidence for every candidate."""
         ...
 
@@ -147,13 +154,21 @@ class Linker:
         """Tell whether a mention's picture plays a part in its links."""
         return self.ranker.reads_pictures
 
-    def link(self, mentions: Sequence[Mention], k: int = 100, *, image_path: ImagePath | None = None) -> list[Link]:
+    def link(
+        self,
+        mentions: Sequence[Mention],
+        k: int = 100,
+        *,
+        image_path: ImagePath | None = None,
+        folders: Sequence[Path] | None = None,
+    ) -> list[Link]:
         """Return one link a mention, in their order, each with at most `k` candidates.
 
         Args:
             mentions: What to link; a mention does not influence another one.
             k: Candidates kept, 1 or more. As many as the settings say (100) compete when `k` is smaller.
             image_path: Where a mention's picture lies (None for none); by default its `image` as a path.
+            folders: Those that a link to a picture may not lead out of; None: any link is followed.
 
         Raises:
             UsageError: `k` is below 1, or a mention has an empty surface.
@@ -165,7 +180,9 @@ class Linker:
                 raise UsageError(f"mention {mention.id!r}: its surface is empty; name what is to be linked")
         links: list[Link] = []
         for start in range(0, len(mentions), _CHUNK):
-            links += self._link_chunk(list(mentions[start : start + _CHUNK]), k, image_path or _own_path)
+            links += self._link_chunk(
+                list(mentions[start : start + _CHUNK]), k, Pictures(image_path or _own_path, folders)
+            )
         return links
 
     def link_caption(self, text: str, image: str | Path | None = None, k: int = 100) -> list[Link]:
@@ -188,10 +205,10 @@ class Linker:
             k,
         )
 
-    def _link_chunk(self, mentions: list[Mention], k: int, path_of: ImagePath) -> list[Link]:
+    def _link_chunk(self, mentions: list[Mention], k: int, pictures: Pictures) -> list[Link]:
         # More than there are entities would only be padding, and memory.
         candidates = self._source.search(mentions, min(max(k, self.ranker.num_candidates), max(len(self.kb), 1)))
-        ranking = self.ranker.rank(mentions, candidates, path_of)
+        ranking = self.ranker.rank(mentions, candidates, pictures)
         return [self._make_link(mention, i, candidates, ranking, k) for i, mention in enumerate(mentions)]
 
     def _make_link(self, mention: Mention, i: int, candidates: CandidateLists, ranking: Ranking, k: int) -> Link:
@@ -233,7 +250,7 @@ class _UntrainedRanker:
         encoder = "names" if system.vectors is None else system.vectors.extractor.text.fingerprint
         self.fingerprint = f"from_kb-{__version__}-{encoder}"
 
-    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, pictures: Pictures) -> Ranking:
         """Return name, caption and text similarities and their weighted sum; pictures play no part."""
         evidence = self._system.evidence(mentions, candidates.rows)
         parts = evidence._asdict()
@@ -261,11 +278,15 @@ class _TrainedRanker:
         self.num_candidates = run.preset.candidates.num_candidates
         self.fingerprint = f"{run.preset.name}-{fingerprint_folder(folder, *sorted(run.encoders.items()))}"
 
-    def rank(self, mentions: list[Mention], candidates: CandidateLists, image_path: ImagePath) -> Ranking:
+    def rank(self, mentions: list[Mention], candidates: CandidateLists, pictures: Pictures) -> Ranking:
         """Return the model's cosines, and where it looked in each picture."""
         pipeline = self._pipeline
         extracted, report = pipeline.extractor.extract(
-            mentions, image_path, self._entities, model=pipeline.preset.model
+            mentions,
+            pictures.path_of,
+            self._entities,
+            model=pipeline.preset.model,
+            folders=pictures.folders,
         )
         note_failures(report, self._note)
         features = self._system.features(Task(mentions, candidates, pipeline.kb, extracted))

@@ -300,7 +300,7 @@ class Pipeline:
             source,
             self.preset.candidates.num_candidates,
             EntityTexts(self.kb),
-            gallery=identifier.gallery.fingerprint,
+            gallery=identifier.gallery_fingerprint,
             probes="faces" if compares_faces(encoders) else "pictures",
         )
 
@@ -370,7 +370,11 @@ class Pipeline:
             tokens = self.preset.model.text_keys == "tokens"
             return candidates, *self.store.load(dataset, tokens=tokens)
         features, report = self.extractor.extract(
-            dataset.mentions, dataset.image_path, self.entities, model=self.preset.model
+            dataset.mentions,
+            dataset.image_path,
+            self.entities,
+            model=self.preset.model,
+            folders=dataset.picture_folders,
         )
         return candidates, features, report
 

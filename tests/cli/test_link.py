@@ -172,7 +172,7 @@ def test_pictures_are_read_and_the_unusable_ones_counted(picture_run, pictured, 
     done = call("link", "--run", picture_run, "--in", pictured, "--out", tmp_path / "links.jsonl")
     assert done.code == 0
     assert "2 pictures could not be used, their mentions keep their text" in done.err
-    for name, reason in (("missing.png", "no such picture"), ("broken.png", "not a picture")):
+    for name, reason in (("missing.png", "no such picture"), ("broken.png", "a PNG file without pixels")):
         assert f"{pictured.parent / name}: {reason}" in done.err
     links = read_lines(tmp_path / "links.jsonl")
     check_links(links, 100)

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dualway.candidates.names import NameIndex
-from dualway.config import FeatureConfig, ModelConfig
+from dualway.config import PRESETS, EncoderConfig, FeatureConfig, ModelConfig, override
 from dualway.encoders.clip import ClipEncoder
+from dualway.errors import UsageError
 from dualway.features.batching import make_batch
 from dualway.features.extract import FeatureExtractor
 from dualway.features.identities import CandidateIdentifier
@@ -307,9 +308,10 @@ class TestCrops:
 
 
 def test_which_setting_compares_faces():
-    from dualway.config import EncoderConfig
-
-    assert compares_faces(EncoderConfig(identity="a/b.onnx"))
+    for name in ("a/b.onnx", "~/FACES.ONNX", "b.OnnX"):
+        assert compares_faces(EncoderConfig(identity=name))
+        with pytest.raises(UsageError, match=r"set encoders\.faces"):
+            override(PRESETS["paper"], {"encoders": {"identity": name}})
     assert not compares_faces(EncoderConfig(identity="pictures"))
     assert not compares_faces(EncoderConfig(identity="a/classifier"))
     assert not compares_faces(EncoderConfig())

@@ -125,6 +125,11 @@ class TestLoading:
         with pytest.raises(ModelError, match="no such directory"):
             load_label_classifier(str(tmp_path / "none"))
 
+    @pytest.mark.parametrize("name", ["", "arcface", "\0", "FILE"])
+    def test_what_names_no_model_is_told_what_does(self, name, folder):
+        with pytest.raises(UsageError, match=r"unknown model of identity.*'pictures', or the directory"):
+            load_label_classifier(str(folder / "model.safetensors") if name == "FILE" else name)
+
     def test_missing_weights_are_refused(self, folder, tmp_path):
         import shutil
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.galleries import BLACK, ColourEmbedder, make_kb, save_picture, unit
+from tests.galleries import BLACK, ColourEmbedder, gallery_of, make_kb, save_picture, unit
 
 from dualway.errors import ModelError, PictureError, StorageError
 from dualway.images import read_picture
@@ -87,6 +87,7 @@ class TestSimilarities:
         with make_kb(tmp_path / "empty", root, {"Q1": []}) as kb:
             gallery = Gallery.open(kb, embedder)
         assert gallery.size == gallery.num_pictures == 0
+        assert gallery.count(np.array([0, -1])).tolist() == [0, 0]
         assert gallery.similarities(unit(RED)[None], np.array([0])).tolist() == [[-np.inf]]
 
     @settings(deadline=None, max_examples=60)
@@ -107,14 +108,6 @@ class TestSimilarities:
                 best = max(float(v @ probe) for v in vectors[starts[row] : starts[row + 1]]) if inside else -np.inf
                 assert found[i, j] == pytest.approx(best, abs=1e-5)
             assert found[i : i + 1] == pytest.approx(gallery.similarities(probes[i : i + 1], rows), abs=1e-6)
-
-
-def gallery_of(vectors: np.ndarray, counts: list[int]) -> Gallery:
-    """Return a gallery of entities with so many vectors each; rows without any are not in it."""
-    there = np.flatnonzero(counts)
-    starts = np.concatenate([[0], np.cumsum(np.array(counts)[there])]).astype(np.int64)
-    own = np.ones(len(vectors), dtype=np.bool_)
-    return Gallery(there, {}, "f", "e", True, 0, 0, vectors, starts, own)
 
 
 class TestFollowing:

@@ -79,8 +79,17 @@ class TestWhatIsRefused:
     def test_what_is_no_file(self, tmp_path):
         with pytest.raises(ModelError, match="no such file"):
             load_face_encoder(str(tmp_path / "none.onnx"))
-        with pytest.raises(UsageError, match=r"give an \.onnx file"):
-            load_face_encoder("arcface")
+        (tmp_path / "folder.onnx").mkdir()
+        with pytest.raises(ModelError, match="not a file"):
+            load_face_encoder(str(tmp_path / "folder.onnx"))
+        for name in ("arcface", "", str(tmp_path), "owner/name"):
+            with pytest.raises(UsageError, match=r"give an \.onnx file"):
+                load_face_encoder(name)
+
+    def test_a_path_in_capitals_and_from_the_home_folder(self, path, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        path.rename(tmp_path / "FACES.ONNX")
+        assert load_face_encoder("~/FACES.ONNX").path == tmp_path / "FACES.ONNX"
 
 
 @pytest.fixture(scope="module")

@@ -150,15 +150,18 @@ def purge(
     entity: Annotated[
         list[str] | None, typer.Option(help="Only that this entity was recognised in pictures; may be repeated.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data set's folder or file, to find its pictures in the cache.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; else only tell what would be removed.")] = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Remove a store, or what it says of faces or of a person, and what the cache keeps of the same pictures."""
+    """Remove a store and what the cache keeps of its pictures, or only what it says of faces or of a person."""
     from dualway.features.purge import purge_store
 
     output = Output(json=json, quiet=quiet)
-    purged = purge_store(store, faces=faces, entities=entity or [], really=yes)
+    purged = purge_store(store, faces=faces, entities=entity or [], data=data, really=yes)
     output.result(purged.to_dict())
     output.show(purged.describe())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +21,16 @@ from dualway.features.h5 import FilePictures, Missing, VectorFile, entity_vector
 from dualway.features.identity import hash_keys, hash_order, identify
 from dualway.features.manifest import MANIFEST, Manifest, Origin, SplitRecord, check_split_name, read_manifest
 from dualway.features.seeing import PictureReader
-from dualway.features.shards import SHARD_SIZE, Known, OnError, Shard, ShardedPictures, Source, make_shard
+from dualway.features.shards import (
+    SHARD_SIZE,
+    Known,
+    OnError,
+    Shard,
+    ShardedPictures,
+    Source,
+    make_shard,
+    stopped_by,
+)
 from dualway.features.store import open_features
 from dualway.features.tables import check_width, open_table
 from dualway.features.workers import Recipe, choose_workers, make_shards
@@ -32,6 +41,7 @@ from dualway.features.writing import (
     advance,
     check_new,
     check_origin,
+    clear_work,
     publish_split,
     remove_empty,
     remove_outdated,
@@ -174,7 +184,8 @@ class StoreBuilder:
         self._advance(set(datasets))
         pictures = {split: self._pictures_of(dataset) for split, dataset in datasets.items()}
         there = {split: self._unchanged(split, datasets[split], pictures[split]) for split in datasets}
-        shards = self._read_pictures([source for split in datasets if not there[split] for source in pictures[split]])
+        wanted = [source for split in datasets if not there[split] for source in pictures[split]]
+        shards = self._read_pictures(wanted, len({source.path for found in pictures.values() for source in found}))
         made: list[Made] = []
         for split, dataset in datasets.items():
             record = there[split]
@@ -183,21 +194,26 @@ class StoreBuilder:
             done(item)
         if (self.folder / MANIFEST).is_file():
             remove_outdated(self.folder)
-        with storage_errors(self.folder):
-            shutil.rmtree(self.folder / WORK, ignore_errors=True)
+        clear_work(self.folder)
         return made
 
     def _advance(self, splits: set[str]) -> None:
         """Go on from a store of another content of the knowledge base: pictures that are known are not read again."""
         manifest = self._manifest()
-        if manifest is None or not manifest.origin.differences(self.origin):
+        if manifest is None:
             return
-        lost = sorted(set(manifest.splits) - splits)
+        changed = bool(manifest.origin.differences(self.origin))
+        # Outdated ones are left where a call that went on from such a change was killed.
+        lost = sorted(
+            (set(manifest.outdated) - set(manifest.splits) | set(manifest.splits if changed else ())) - splits
+        )
         if lost:
             raise CompatibilityError(
                 f"{self.folder}: the knowledge base or its pictures have changed since, so all its splits are made "
                 f"anew, and {', '.join(lost)} is not among those of this call; name every split, or another --out"
             )
+        if not changed:
+            return
         self.note("the knowledge base or its pictures have changed: splits are made anew, known pictures are not read")
         self._entities = self._make_entities()
         advance(self.folder, self._origin_with_counts(), self._entities)
@@ -210,7 +226,9 @@ class StoreBuilder:
         for mention in dataset.mentions:
             path = dataset.image_path(mention)
             if path is not None and path not in found:
-                found[path] = Source.find(path, mention.image or "", self.extractor.regions_of(path))
+                found[path] = Source.find(
+                    path, mention.image or "", self.extractor.regions_of(path), dataset.picture_folders
+                )
         return list(found.values())
 
     def _unchanged(self, split: str, dataset: Dataset, pictures: Sequence[Source]) -> SplitRecord | None:
@@ -226,21 +244,35 @@ class StoreBuilder:
         record = manifest.splits.get(split)
         return record if record is not None and (record.sha256, record.pictures_sha256) == wanted else None
 
-    def _read_pictures(self, sources: Sequence[Source]) -> ShardedPictures | None:
-        """Read what is not known of pictures, shard by shard; None where no model looks at them."""
+    def _read_pictures(self, sources: Sequence[Source], in_all: int) -> ShardedPictures | None:
+        """Read what is not known of pictures, shard by shard; None where no model looks at them.
+
+        Args:
+            sources: Those of the splits that are to be made.
+            in_all: Number of pictures of all splits, those that are there too.
+
+        Raises:
+            DataError: A picture cannot be used, and all is to stop there.
+        """
         reader = self.extractor.reader
         if reader is None:
             return None
         dims = (reader.dim, reader.face_dim)
-        shards = ShardedPictures(self.folder / WORK / "pictures", self._known(dims), dims)
+        # Shards of other models or settings, which a killed build left before there was a manifest, are not these.
+        place = self.folder / WORK / "pictures" / _name_recipe(self.origin)
+        shards = ShardedPictures(place, self._known(dims), dims)
         waiting = shards.plan(sources, self.work.shard_size)
-        self._make_shards(waiting, shards, reader)
+        for source in sources if self.work.on_error == "stop" else ():
+            if source.key in shards.known.lost:  # a build that did not stop has found it
+                raise stopped_by(source, shards.known.lost[source.key])
+        self._make_shards(waiting, shards, reader, choose_workers(self.work.workers, in_all))
         self.seconds = shards.known.seconds
         return shards
 
-    def _make_shards(self, waiting: Sequence[Shard], shards: ShardedPictures, reader: PictureReader) -> None:
+    def _make_shards(
+        self, waiting: Sequence[Shard], shards: ShardedPictures, reader: PictureReader, workers: int
+    ) -> None:
         total = sum(len(shard.sources) for shard in waiting)
-        workers = choose_workers(self.work.workers, total)
         if workers:
             recipe = Recipe(
                 self.preset.encoders, self.preset.features, reader.fingerprints(), shards.work, self.work.on_error
@@ -270,7 +302,11 @@ class StoreBuilder:
     def _make(self, split: str, dataset: Dataset, pictures: Sequence[Source], shards: ShardedPictures | None) -> Made:
         extractor = self.extractor if shards is None else self.extractor.with_pictures(shards)
         features, report = extractor.extract(
-            dataset.mentions, dataset.image_path, self.entities(), model=self.preset.model
+            dataset.mentions,
+            dataset.image_path,
+            self.entities(),
+            model=self.preset.model,
+            folders=dataset.picture_folders,
         )
         _check_pictures_found(self.sources.pictures, report)
         kept = None
@@ -334,6 +370,11 @@ def _make_origin(
         gallery=None if extractor.identifier is None else extractor.identifier.gallery,
         on_error="drop" if on_error == "drop" else "keep-text",  # "stop" leaves nothing that differs
     )
+
+
+def _name_recipe(origin: Origin) -> str:
+    """Return a name for all that decides on what is found in a picture."""
+    return hashlib.sha256(json.dumps(origin.of_pictures(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _usable(dataset: Dataset, report: ExtractionReport) -> IntArray:

@@ -152,6 +152,7 @@ class FeatureExtractor:
         entities: FloatArray,
         *,
         model: ModelConfig | None = None,
+        folders: Sequence[Path] | None = None,
     ) -> tuple[Features, ExtractionReport]:
         """Return the features of `mentions`.
 
@@ -160,6 +161,7 @@ class FeatureExtractor:
             image_path: Where a mention's picture lies, None for none.
             entities: E, as from `entities`.
             model: Tells whether token vectors are needed.
+            folders: Those that a link to a picture may not lead out of; None: any link is followed.
         """
         texts = caption_texts(self.config, mentions)
         features = Features(
@@ -171,10 +173,14 @@ class FeatureExtractor:
         )
         if self._pictures is None and not self._regions:
             return features, ExtractionReport()
-        return self._add_pictures(features, mentions, [image_path(mention) for mention in mentions])
+        return self._add_pictures(features, mentions, [image_path(mention) for mention in mentions], folders)
 
     def _add_pictures(
-        self, features: Features, mentions: Sequence[Mention], paths: Sequence[Path | None]
+        self,
+        features: Features,
+        mentions: Sequence[Mention],
+        paths: Sequence[Path | None],
+        folders: Sequence[Path] | None,
     ) -> tuple[Features, ExtractionReport]:
         """Add what pictures and the regions file give: v, d, faces, labels and identities."""
         names = {path: mention.image or "" for mention, path in zip(mentions, paths, strict=True) if path is not None}
@@ -183,7 +189,7 @@ class FeatureExtractor:
         if self._pictures is None:  # texts about pictures only: faces and labels
             found = _as_told(self.config, distinct, known)
         else:
-            found = self._pictures.encode(distinct, known, list(names.values()))
+            found = self._pictures.encode(distinct, known, list(names.values()), folders)
         picture = np.array([-1 if path is None else found.position.get(path, -1) for path in paths], dtype=np.int64)
         features = replace(features, picture=picture, image=found.image, objects=found.objects)
         report = ExtractionReport(

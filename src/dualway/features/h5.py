@@ -159,7 +159,11 @@ class FilePictures:
         self._by_stem = _grouped(file.ids, _stem)
 
     def encode(
-        self, paths: Sequence[Path], known: Sequence[PictureRegions], names: Sequence[str] | None = None
+        self,
+        paths: Sequence[Path],
+        known: Sequence[PictureRegions],
+        names: Sequence[str] | None = None,
+        folders: Sequence[Path] | None = None,
     ) -> PictureVectors:
         """Return the vectors of distinct pictures; a picture that the file lacks is among the failures.
 

@@ -136,12 +136,14 @@ class Manifest:
         entities: Type and shape of entities.npy.
         splits: By name.
         outdated: Splits of another content of the knowledge base; their pictures are used when they are made anew.
+        purged: How much was removed from it since it was made: "faces", and "entities" that had been recognised.
     """
 
     origin: Origin
     entities: Shape
     splits: Mapping[str, SplitRecord] = field(default_factory=dict[str, SplitRecord])
     outdated: Mapping[str, SplitRecord] = field(default_factory=dict[str, SplitRecord])
+    purged: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def flat_settings(encoders: EncoderConfig, features: FeatureConfig) -> dict[str, Any]:
@@ -190,6 +192,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "entities": write_shape(manifest.entities),
         "splits": {name: split_content(record) for name, record in manifest.splits.items()},
         "outdated": {name: split_content(record) for name, record in manifest.outdated.items()},
+        "purged": dict(manifest.purged),
     }
     write_json(folder / MANIFEST, content)
 
@@ -247,6 +250,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         entities=_array(values["entities"], _TYPES[dtype]),
         splits=_splits(values["splits"], dtype),
         outdated=_splits(values["outdated"], dtype),
+        purged={str(what): _count(number) for what, number in values.get("purged", {}).items()},
     )
 
 

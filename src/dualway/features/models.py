@@ -19,7 +19,7 @@ PICTURES = "pictures"  # encoders.identity: compare whole pictures and objects b
 
 def compares_faces(encoders: EncoderConfig) -> bool:
     """Tell whether identity is by faces: an ONNX file of face recognition."""
-    return encoders.identity is not None and encoders.identity.endswith(".onnx")
+    return encoders.identity is not None and encoders.identity.lower().endswith(".onnx")
 
 
 def load_face_reader(encoders: EncoderConfig, features: FeatureConfig) -> FaceReader | None:

@@ -12,6 +12,7 @@ from dualway.config import FeatureConfig
 from dualway.encoders.cache import ByteCache, content_key
 from dualway.errors import ModelError
 from dualway.features.regions import PictureRegions, choose_objects
+from dualway.images import DECODING
 from dualway.protocols import Detector
 from dualway.schema import Region, Segment
 from dualway.vision.crops import mask_problem
@@ -80,7 +81,12 @@ class RegionCache:
         self._values.put({self._key(content): regions.encode()})
 
     def _key(self, content: bytes) -> bytes:
-        return content_key(content) + self._detector
+        return objects_key(content) + self._detector
+
+
+def objects_key(content: bytes) -> bytes:
+    """Return the beginning of the keys under which a picture's objects are kept, whichever detector found them."""
+    return content_key(b"%d/" % DECODING + content)
 
 
 def _to_json(regions: list[Region]) -> str:

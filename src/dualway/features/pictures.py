@@ -42,7 +42,11 @@ class PictureSource(Protocol):
     """Where what is known of pictures comes from: models, a file, or shards that were made before."""
 
     def encode(
-        self, paths: Sequence[Path], known: Sequence[PictureRegions], names: Sequence[str] | None = None
+        self,
+        paths: Sequence[Path],
+        known: Sequence[PictureRegions],
+        names: Sequence[str] | None = None,
+        folders: Sequence[Path] | None = None,
     ) -> PictureVectors:
         """Return what is in distinct pictures.
 
@@ -50,6 +54,7 @@ class PictureSource(Protocol):
             paths: The pictures.
             known: What a file says of each.
             names: Their names in the records.
+            folders: Those that a link may not lead out of; None: any link is followed.
         """
         ...
 
@@ -66,7 +71,11 @@ class PictureEncoder:
         self.reader, self._progress = reader, progress
 
     def encode(
-        self, paths: Sequence[Path], known: Sequence[PictureRegions], names: Sequence[str] | None = None
+        self,
+        paths: Sequence[Path],
+        known: Sequence[PictureRegions],
+        names: Sequence[str] | None = None,
+        folders: Sequence[Path] | None = None,
     ) -> PictureVectors:
         """Return what is in distinct pictures; see PictureSource."""
         seen: list[Seen] = []
@@ -77,7 +86,7 @@ class PictureEncoder:
             if self._progress is not None:
                 self._progress(number + 1, len(paths))
             try:
-                record, found = self.reader.read(path, regions, name=names[number] if names else "")
+                record, found = self.reader.read(path, regions, name=names[number] if names else "", folders=folders)
             except PictureError as error:
                 failures[str(path)] = error.problem
                 continue

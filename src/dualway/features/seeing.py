@@ -21,7 +21,7 @@ from dualway.errors import PictureError
 from dualway.features.objects import ObjectFinder
 from dualway.features.regions import CutOut, PictureRegions, choose_objects
 from dualway.features.seen import Seen
-from dualway.images import decode_picture, picture_size, read_picture
+from dualway.images import DECODING, content_size, decode_picture, read_picture
 from dualway.schema import Face, FloatArray, IdentityLabel, Region
 from dualway.vision.crops import crop_region
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dualway.protocols import FaceEncoder, FaceFinder, FaceTagger, ImageEncoder, LabelClassifier
 
 _BATCH = 32
+MAX_SIDE = 1024  # pixels that an encoder is given of a side; encoders see 224 to 512 of them
 WHOLE = "picture"  # label of the one object of a picture without objects
 
 
@@ -140,19 +141,22 @@ class PictureReader:
             found["identity"] = self.faces.encoder.fingerprint
         return found
 
-    def read(self, path: Path, known: PictureRegions, *, name: str = "") -> tuple[Seen, Vectors]:
+    def read(
+        self, path: Path, known: PictureRegions, *, name: str = "", folders: Sequence[Path] | None = None
+    ) -> tuple[Seen, Vectors]:
         """Return what is in a picture.
 
         Args:
             path: The picture.
             known: What a file says of it, which is taken in place of looking.
             name: Its name in the record.
+            folders: Those that a link on the way to it may not lead out of; None: any link is followed.
 
         Raises:
             PictureError: It cannot be used.
         """
         with self._timed("read"):
-            content = read_picture(path)
+            content = read_picture(path, folders)
         view = _View(content, path, self.seconds)
         objects = choose_objects(self.config, known) if known.objects is not None else self._find(view)
         failures: dict[str, str] = {}
@@ -181,7 +185,7 @@ class PictureReader:
         """Return float32 [1 + n, dim], the whole picture and each object, and the objects that could be used."""
         if self.encoder is None or self._cache is None:
             return None, objects
-        crops = [_Crop(None, content_key(view.content), view.decode), *self._crops(view, objects, failures)]
+        crops = [_Crop(None, picture_key(view.content), view.decode), *self._crops(view, objects, failures)]
         known = self._cache.get([crop.key for crop in crops])
         missing = _decode([crop for crop in crops if crop.key not in known], failures)
         with self._timed("encode"):
@@ -198,7 +202,9 @@ class PictureReader:
         crops: list[_Crop] = []
         for region in objects:
             if not isinstance(region, CutOut):
-                crops.append(_Crop(region, self._key(view.content, region), lambda r=region: self._cut(view, r)))
+                crops.append(
+                    _Crop(region, crop_key(view.content, region, self.config.crop), lambda r=region: self._cut(view, r))
+                )
                 continue
             own_path = Path(region.picture)
             try:
@@ -206,12 +212,8 @@ class PictureReader:
             except PictureError as error:
                 failures[region.picture] = error.problem
             else:
-                crops.append(_Crop(region, content_key(own), lambda o=own, p=own_path: decode_picture(o, p)))
+                crops.append(_Crop(region, picture_key(own), lambda o=own, p=own_path: decode_picture(o, p)))
         return crops
-
-    def _key(self, content: bytes, region: Region) -> bytes:
-        mask = getattr(region, "mask", ()) if self.config.crop == "mask" else ()
-        return content_key(content + repr(region.box).encode() + (repr(mask).encode() if mask else b""))
 
     def _cut(self, view: _View, region: Region) -> Image:
         return crop_region(view.decode(), region, self.config.crop)
@@ -262,7 +264,7 @@ class _View:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright picture; from the header where nothing had to be decoded."""
-        return picture_size(self._path) if self._image is None else self._image.size
+        return content_size(self.content, self._path) if self._image is None else self._image.size
 
     def decode(self) -> Image:
         """Return the upright RGB picture."""
@@ -282,16 +284,39 @@ class _Crop(NamedTuple):
 
 
 def _decode(crops: Sequence[_Crop], failures: dict[str, str]) -> list[tuple[bytes, Image]]:
-    """Return the keys and pictures of what is to be encoded; a cut-out that is broken is among the failures."""
+    """Return the keys and pictures of what is to be encoded; a cut-out that is broken is among the failures.
+
+    Large ones are made smaller at once: a dozen crops of a large photograph would take a gigabyte.
+    """
     decoded: list[tuple[bytes, Image]] = []
     for crop in crops:
         try:
-            decoded.append((crop.key, crop.decode()))
+            decoded.append((crop.key, _smaller(crop.decode())))
         except PictureError as error:
             if not isinstance(crop.region, CutOut):
                 raise
             failures[crop.region.picture] = error.problem
     return decoded
+
+
+def _smaller(image: Image) -> Image:
+    """Return a picture whose longer side is at most MAX_SIDE pixels."""
+    longer = max(image.size)
+    if longer <= MAX_SIDE:
+        return image
+    width, height = (max(1, round(side * MAX_SIDE / longer)) for side in image.size)
+    return image.resize((width, height))
+
+
+def crop_key(content: bytes, region: Region, crop: str) -> bytes:
+    """Return the key of a part of the picture with this content, cut out by "box" or "mask"."""
+    mask = getattr(region, "mask", ()) if crop == "mask" else ()
+    return picture_key(content + repr(region.box).encode() + (repr(mask).encode() if mask else b""))
+
+
+def picture_key(content: bytes) -> bytes:
+    """Return the key of what is encoded; another way of decoding or of making smaller is another key."""
+    return content_key(b"%d/%d/" % (DECODING, MAX_SIDE) + content)
 
 
 def _with(face: Face, values: Mapping[str, tuple[str, float | None]]) -> Face:

@@ -26,7 +26,7 @@ from dualway.errors import DataError, ModelError, PictureError, StorageError
 from dualway.features.manifest import Shape, read_shape, write_shape
 from dualway.features.pictures import Columns, PictureVectors, stack
 from dualway.features.regions import PictureRegions
-from dualway.features.seeing import PictureReader, Vectors
+from dualway.features.seeing import MAX_SIDE, PictureReader, Vectors
 from dualway.features.seen import Seen
 from dualway.features.tables import (
     FACES,
@@ -40,8 +40,9 @@ from dualway.features.tables import (
     open_table,
     write_table,
 )
+from dualway.images import DECODING
 from dualway.schema import FloatArray
-from dualway.storage import atomic_folder, read_json, write_json
+from dualway.storage import atomic_folder, read_json, storage_errors, write_json
 
 SHARD = "shard.json"
 SHARD_SIZE = 256  # pictures: a minute or so of work, which is what a kill costs
@@ -60,28 +61,30 @@ class Source:
         name: What mentions call it.
         known: What a file says of it.
         state: Size and times of change; None where there is no such file.
+        folders: Those that a link may not lead out of; None: any link is followed.
     """
 
     path: Path
     name: str
     known: PictureRegions
     state: tuple[int, ...] | None
+    folders: tuple[Path, ...] | None = None
 
     @classmethod
-    def find(cls, path: Path, name: str, known: PictureRegions) -> Source:
+    def find(cls, path: Path, name: str, known: PictureRegions, folders: tuple[Path, ...] | None = None) -> Source:
         """Return a picture as it is now; whether it can be used is not looked at."""
         try:
             status = os.stat(path)  # noqa: PTH116 - Path.stat raises more for names that no file system takes
             state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         except (OSError, ValueError):
             state = None
-        return cls(path, name, known, state)
+        return cls(path, name, known, state, folders)
 
     @cached_property
     def key(self) -> int:
         """A number that changes with the picture's place, its state, and what is known of it."""
         known = "" if self.known == PictureRegions() else repr(self.known)
-        text = json.dumps([str(self.path), self.state, known])
+        text = json.dumps([str(self.path), self.state, known, DECODING, MAX_SIDE])
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -151,7 +154,7 @@ def make_shard(
         try:
             if place in crashed:
                 raise PictureError(CRASHED, path=source.path)
-            found.add(source, *reader.read(source.path, source.known, name=source.name))
+            found.add(source, *reader.read(source.path, source.known, name=source.name, folders=source.folders))
         except PictureError as error:
             if on_error == "stop":
                 raise stopped_by(source, error.problem) from error
@@ -376,7 +379,11 @@ class ShardedPictures:
             raise StorageError(f"{self.work / shard.name}: was written and cannot be read again; check the disk")
 
     def encode(
-        self, paths: Sequence[Path], known: Sequence[PictureRegions], names: Sequence[str] | None = None
+        self,
+        paths: Sequence[Path],
+        known: Sequence[PictureRegions],
+        names: Sequence[str] | None = None,
+        folders: Sequence[Path] | None = None,
     ) -> PictureVectors:
         """Return what is in pictures that were planned and have been read; see PictureSource."""
         return join([self._sources[path] for path in paths], self.known, self.work, self.dims)
@@ -400,10 +407,12 @@ def _allocator(scratch: Path) -> Callable[[str, tuple[int, int]], FloatArray]:
         if 4 * shape[0] * shape[1] <= _IN_MEMORY:
             return np.empty(shape, dtype=np.float32)
         path = scratch / f".joined-{name}.tmp"
-        path.unlink(missing_ok=True)
-        mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        path.unlink()  # the space is given back when the array is let go
-        return np.asarray(mapped)
+        with storage_errors(path):
+            scratch.mkdir(parents=True, exist_ok=True)  # there is none where every picture was known
+            with path.open("w+b") as file:
+                path.unlink()  # the space is given back when the array is let go
+                os.posix_fallocate(file.fileno(), 0, 4 * shape[0] * shape[1])  # a full disk is told here, not by SIGBUS
+                return np.asarray(np.memmap(file, dtype=np.float32, mode="r+", shape=shape))
 
     return allocate
 

@@ -56,6 +56,7 @@ class Found:
         told: The mention that was asked for, or all that have the picture.
         origin: What the store was made with.
         notes: What to bear in mind, as that the picture has changed since.
+        folders: Those that a link to the picture may not lead out of; None: any link is followed.
     """
 
     split: str
@@ -64,6 +65,7 @@ class Found:
     told: tuple[Told, ...]
     origin: Origin
     notes: tuple[str, ...] = ()
+    folders: tuple[Path, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values; "probe" of an identity is the position of a face or object, from 0."""
@@ -196,7 +198,7 @@ def find_picture(store: Path, data: Path, id: str) -> Found:
     opened = open_features(store)
     known: list[str] = []
     refused: list[CompatibilityError] = []
-    for dataset in _datasets(data):
+    for dataset in each_split(data):
         try:
             split = opened.find(dataset)
         except CompatibilityError as error:
@@ -231,12 +233,13 @@ def draw_features(found: Found, out: Path) -> None:
         raise UsageError(f"--out {str(out)!r}: give the name of a picture, .png or .jpg")
     if _is_same(out, found.path):
         raise UsageError(f"--out {str(out)!r}: is the picture itself; choose another name")
-    drawing = draw(open_picture(found.path), found.record, found.sections(), found.named())
+    drawing = draw(open_picture(found.path, found.folders), found.record, found.sections(), found.named())
     with atomic_path(out) as temporary:
         drawing.save(temporary, kind, **({"quality": 92} if kind == "JPEG" else {}))
 
 
-def _datasets(data: Path) -> Iterator[Dataset]:
+def each_split(data: Path) -> Iterator[Dataset]:
+    """Yield the splits of a data set's folder, each read when it is asked for, or what is in a file."""
     if is_folder(data):
         for split in list_splits(data):
             yield open_dataset(data, split)
@@ -281,7 +284,8 @@ def _open(store: FeatureStore, split: str, dataset: Dataset, chosen: Sequence[in
         record=record,
         told=tuple(Told(m, found.get(m.id, ())) for m in (dataset.mentions[i] for i in chosen)),
         origin=store.origin,
-        notes=tuple(_notes(path, record, int(reader.table.keys[place]), store.origin)),
+        notes=tuple(_notes(path, dataset.picture_folders, record, int(reader.table.keys[place]), store.origin)),
+        folders=dataset.picture_folders,
     )
 
 
@@ -297,10 +301,10 @@ def _not_there(failures: dict[str, str], mention: Mention, path: Path) -> DataEr
     return DataError(f"the picture could not be used when features were made: {why}", path=path, id=mention.id)
 
 
-def _notes(path: Path, record: Seen, key: int, origin: Origin) -> Iterator[str]:
+def _notes(path: Path, folders: Sequence[Path], record: Seen, key: int, origin: Origin) -> Iterator[str]:
     """Yield what tells that the picture is not what was read; a picture that cannot be opened is told by drawing it."""
     try:
-        size = picture_size(path)
+        size = picture_size(path, folders)
     except PictureError:
         return
     if record.size != (0, 0) and record.size != size:

@@ -176,12 +176,16 @@ def remove_store(folder: Path) -> None:
         DataError: The manifest cannot be read, so what belongs to the store is not known.
     """
     begun = (folder / MANIFEST).is_file()
-    splits = read_manifest(folder).splits if begun else {}
-    with storage_errors(folder):
-        if begun:
+    if begun:
+        manifest = read_manifest(folder)
+        own = {**manifest.outdated, **manifest.splits}
+        if manifest.splits:  # killed on the way, it is a store without splits that knows what else is its own
+            write_manifest(folder, replace(manifest, splits={}, outdated=own))
+        with storage_errors(folder):
+            for split in own:
+                _remove_folder(folder / split)
             (folder / MANIFEST).unlink()
-        for split in splits:
-            _remove_folder(folder / split)
+    with storage_errors(folder):
         if begun or (folder / WORK).is_dir():
             (folder / ENTITIES).unlink(missing_ok=True)
             _remove_folder(folder / WORK)
@@ -195,6 +199,8 @@ def advance(folder: Path, origin: Origin, entities: FloatArray) -> list[str]:
     """
     old = read_manifest(folder)
     outdated = {**old.outdated, **old.splits}
+    with storage_errors(folder):
+        _remove_folder(folder / WORK / "splits")  # complete or not, they are of the old content
     write_manifest(folder, replace(old, splits={}, outdated=outdated))  # nothing is read while two things change
     with atomic_path(folder / ENTITIES) as temporary:
         written = write_array(temporary, entities, origin.dtype, name="entities")
@@ -210,6 +216,15 @@ def remove_outdated(folder: Path) -> None:
             _remove_folder(folder / split)
     if manifest.outdated:
         write_manifest(folder, replace(manifest, outdated={}))
+
+
+def clear_work(folder: Path) -> None:
+    """Remove what only a build in hand needs, and files that a killed process was writing."""
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    with storage_errors(folder):
+        for name in (MANIFEST, ENTITIES):
+            for path in folder.glob(f".{name}.*.tmp"):
+                path.unlink(missing_ok=True)
 
 
 def remove_empty(folder: Path) -> None:

@@ -22,7 +22,10 @@ from dualway.images.limits import MAX_BYTES, MAX_MEMORY, MAX_PIXELS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+DECODING = 2  # raise it whenever the pixels of some picture could change: vectors are kept by it
+
 __all__ = [
+    "DECODING",
     "KINDS",
     "MAX_BYTES",
     "MAX_MEMORY",

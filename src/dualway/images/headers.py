@@ -12,7 +12,7 @@ from dualway.images.bmp import read_bmp
 from dualway.images.gif import read_gif
 from dualway.images.jpeg import read_jpeg
 from dualway.images.layout import Layout
-from dualway.images.limits import MAX_MEMORY, MAX_PIXELS
+from dualway.images.limits import MAX_MEMORY, MAX_PIXELS, MAX_SIDE
 from dualway.images.png import read_png
 from dualway.images.tiff import read_tiff
 from dualway.images.webp import read_webp
@@ -64,7 +64,7 @@ def read_header(content: bytes, path: Path) -> Layout:
     """Return how the picture in `content` is laid out, from its header alone; `path` is for messages.
 
     Raises:
-        PictureError: Not a picture of a known kind, damaged in its header, or beyond MAX_PIXELS or MAX_MEMORY.
+        PictureError: Not a picture of a known kind, damaged in its header, or beyond a limit.
     """
     kind = _kind_of(content)
     if kind is None:
@@ -91,6 +91,8 @@ def _check(layout: Layout) -> None:
         raise PictureError(f"a {layout.kind} picture without pixels; fetch it again")
     if width * height > MAX_PIXELS:
         raise PictureError(f"{width} x {height} pixels, more than {MAX_PIXELS:,}; scale it down")
+    if max(width, height) > MAX_SIDE:
+        raise PictureError(f"{width} x {height} pixels, a side of more than {MAX_SIDE:,}; cut it into pieces")
     if width * height * layout.cost > MAX_MEMORY:
         raise PictureError(
             f"{width} x {height} pixels as {layout.described or layout.kind} take {width * height * layout.cost:,} "

@@ -8,7 +8,7 @@ from math import ceil
 from dualway.errors import PictureError
 from dualway.images.ifd import Directory, Entry, orientation_in
 from dualway.images.layout import Layout
-from dualway.images.limits import MAX_PARTS, MAX_PIXELS
+from dualway.images.limits import MAX_PARTS, MAX_PIXELS, MAX_SIDE
 
 _WIDTH, _HEIGHT, _BITS, _PACKING, _COLOURS, _SAMPLES, _ROWS = 256, 257, 258, 259, 262, 277, 278
 _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _FORMAT, _SUBFILE = 273, 322, 323, 324, 339, 254
@@ -52,7 +52,7 @@ def read_tiff(content: bytes) -> Layout:
         height,
         _parts(content, directory),
         orientation_in(directory),
-        _cost(directory, bits),
+        _cost(directory, bits, width * height),
         "this kind of TIFF",
         black,
         white,
@@ -83,16 +83,18 @@ def _check_parts(directory: Directory, size: int) -> None:
             raise PictureError(f"a TIFF file of more than {MAX_PARTS:,} strips or tiles; save it anew")
         if entry.values_at + entry.size > size or (entry.size > _LARGEST and not divided):
             raise PictureError("a damaged TIFF file, with tags that lie outside it; fetch it again")
-    tile = directory.number(_TILE_WIDTH, 1) * directory.number(_TILE_HEIGHT, 1)
-    if tile > MAX_PIXELS:
-        raise PictureError(f"a TIFF file with tiles of {tile:,} pixels, more than {MAX_PIXELS:,}; save it anew")
+    width, height = directory.number(_TILE_WIDTH, 1), directory.number(_TILE_HEIGHT, 1)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise PictureError(f"a TIFF file with tiles of {width} x {height} pixels, too large to unpack; save it anew")
 
 
-def _cost(directory: Directory, bits: tuple[int, ...]) -> int:
-    """Return bytes a pixel: the picture, and a strip as it is unpacked, which may be all of it."""
+def _cost(directory: Directory, bits: tuple[int, ...], pixels: int) -> int:
+    """Return bytes a pixel: the picture, and a strip or tile as it is unpacked, which may be all of it or more."""
     packed = directory.number(_PACKING, 1)
     unpacked = ceil(sum(bits) / 8) if packed != 1 else 0
-    return max(8, 4 + unpacked + (2 * len(bits) if packed == _JPEG else 0))
+    unpacked += 2 * len(bits) if packed == _JPEG else 0
+    tile = directory.number(_TILE_WIDTH, 1) * directory.number(_TILE_HEIGHT, 1)
+    return max(8, 4 + ceil(unpacked * max(tile / max(pixels, 1), 1)))
 
 
 def _parts(content: bytes, directory: Directory) -> tuple[bytes | memoryview, ...]:

@@ -95,7 +95,7 @@ def link_file(
     resumed = done
     while done < len(dataset):
         chunk = dataset.mentions[done : done + _CHUNK]
-        links = linker.link(chunk, k, image_path=dataset.image_path)
+        links = linker.link(chunk, k, image_path=dataset.image_path, folders=dataset.picture_folders)
         job.append(links)
         done += len(links)
         nil += sum(link.is_nil for link in links)

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from dualway.errors import KnowledgeBaseError, ModelError, UsageError
 from dualway.schema import FloatArray, IntArray
@@ -275,6 +274,8 @@ def _fit_odds(genuine: Pairs, groups: Sequence[tuple[Tail, Pairs]]) -> tuple[flo
 
     In place of drawn galleries stand quantiles: of her own picture's cosine, and of the best of n strangers'.
     """
+    from scipy.optimize import minimize  # slow to import, and needed only to fit
+
     middle = (np.arange(_GRID) + 0.5) / _GRID
     own = _Ranking.of(genuine).at(middle)
     parts: list[tuple[DoubleArray, DoubleArray, DoubleArray, DoubleArray]] = []
@@ -315,7 +316,7 @@ def _sigmoid(odds: DoubleArray | np.float64) -> DoubleArray | np.float64:
 
 # By the encoder's fingerprint, which is made of the file's SHA-256 and of how faces are aligned and fed. Made by
 # `python -m experiments.identity`, which prints them, on all people at once; docs/identity.md has what halves give that
-# they were not fitted on. Cosines are rounded up. tests/vision/test_identity_realdata.py measures them again.
+# they were not fitted on. Cosines are rounded up. tests/vision/test_calibration.py measures them again.
 SHIPPED: dict[str, Calibration] = {
     "b561a0560114c8cb": Calibration(  # mobilefacenet.onnx; no licence is stated for its weights
         tails=(

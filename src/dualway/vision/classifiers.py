@@ -6,12 +6,13 @@ proposes no candidate. The paper's own classifier is not part of this package: a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualway.encoders import find_model
+from dualway.encoders import find_model, is_folder
 from dualway.encoders.weights import fingerprint_folder, load_complete, load_pretrained
 from dualway.errors import ModelError, UsageError
 from dualway.schema import IdentityLabel
@@ -86,8 +87,14 @@ def load_label_classifier(name: str) -> TransformersLabelClassifier:
     """Return the classifier of a setting (`encoders.identity`): a model's directory or hub name.
 
     Raises:
+        UsageError: Neither a directory nor a hub name.
         ModelError: Not to be had, damaged, not a picture classifier, or its labels are no names.
     """
+    if not name or os.path.isfile(name) or ("/" not in name and not is_folder(name)):  # noqa: PTH113 - never raises
+        raise UsageError(
+            f"unknown model of identity {name!r}; give an .onnx file of face recognition, 'pictures', or the directory "
+            "or hub name (OWNER/NAME) of a picture classifier (docs/identity.md)"
+        )
     return TransformersLabelClassifier(find_model(name))
 
 

@@ -203,6 +203,8 @@ class Gallery:
 
     def count(self, rows: IntArray) -> IntArray:
         """Return how many vectors each of the entities `rows` has, int64 [k]."""
+        if not self.size:
+            return np.zeros(len(rows), dtype=np.int64)
         place, known = self._places(rows)
         return np.where(known, self._starts[place + 1] - self._starts[place], 0)
 

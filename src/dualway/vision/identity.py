@@ -15,7 +15,7 @@ import numpy as np
 
 from dualway.errors import ScoreError, UsageError
 from dualway.schema import FloatArray, IdentityLabel, IntArray
-from dualway.vision.calibration import Calibration
+from dualway.vision.calibration import SHIPPED, Calibration
 
 if TYPE_CHECKING:
     from dualway.vision.gallery import Gallery
@@ -25,6 +25,10 @@ _VERSION = 1  # raise it whenever labels could change: features are keyed by it
 
 class GalleryIdentifier:
     """Compares what a picture shows with the pictures of given entities.
+
+    `fingerprint`: changes whenever the labels could, the gallery's content apart: a run stays usable when its knowledge
+    base gets another picture. `gallery_fingerprint`: of that content, and of the calibration where it was measured on
+    it.
 
     Args:
         gallery: The pictures' vectors.
@@ -36,8 +40,11 @@ class GalleryIdentifier:
     def __init__(self, gallery: Gallery, calibration: Calibration, ids: Sequence[str], names: Sequence[str]) -> None:
         self.gallery, self.calibration = gallery, calibration
         self._ids, self._names = ids, names
-        settings = (_VERSION, gallery.encoder_fingerprint, calibration)
-        self.fingerprint = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        shipped = SHIPPED.get(gallery.encoder_fingerprint)
+        self.fingerprint = _digest(_VERSION, gallery.encoder_fingerprint, shipped)
+        # The order of entities decides which of them a calibration is measured on, and is not in the gallery's own.
+        content = gallery.fingerprint
+        self.gallery_fingerprint = content if calibration == shipped else _digest(content, calibration)
 
     def identify(self, probes: FloatArray, rows: IntArray) -> list[IdentityLabel]:
         """Return who of the candidates is recognised, best first, equal scores by id.
@@ -101,3 +108,7 @@ class GalleryIdentifier:
             for row, (similarity, probe) in ((int(candidates[best]), hit) for best, hit in found.items())
         ]
         return sorted(labels, key=lambda label: (-label.score, label.entity_id or ""))
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
