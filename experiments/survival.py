@@ -231,9 +231,9 @@ def read_shards(out: Path) -> dict[tuple[str, int, int], int]:
 
 
 def kill_alone(process: subprocess.Popen[str]) -> list[Path]:
-    """Kill a process alone, and return the /proc folders of the children that it had."""
+    """Kill a process alone, and return the /proc folders of the processes below it."""
     os.kill(process.pid, signal.SIGSTOP)  # it starts no more of them
-    children = list(_children_of(process.pid))
+    children = list(_below(process.pid))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     for stream in (process.stdout, process.stderr):
@@ -242,10 +242,12 @@ def kill_alone(process: subprocess.Popen[str]) -> list[Path]:
     return children
 
 
-def _children_of(parent: int) -> Iterator[Path]:
+def _below(parent: int) -> Iterator[Path]:
+    """Yield the /proc folders of a process's children, and of theirs."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (line := _status(entry)) is not None and line[1] == str(parent):
             yield entry
+            yield from _below(int(entry.name))
 
 
 def _status(entry: Path) -> list[str] | None:

@@ -31,6 +31,7 @@ from dualway.images import (
     open_picture,
     picture_size,
     read_picture,
+    to_array,
 )
 from dualway.images.headers import read_header
 from dualway.images.layout import Joined
@@ -141,6 +142,7 @@ class TestPicturesOfEveryKind:
         whole = np.asarray(decode_picture(content, PATH))
         monkeypatch.setattr("dualway.images.decoding._STRIP", 130)
         np.testing.assert_array_equal(np.asarray(decode_picture(content, PATH)), whole)
+        np.testing.assert_array_equal(to_array(decode_picture(content, PATH)), whole)
 
     def test_a_gif_frame_smaller_than_its_canvas_lies_in_its_place(self):
         picture = decode_picture(made.gif(4, 3, (2, 1, 1, 1)), PATH)

@@ -29,7 +29,10 @@ def commands(group: Any = None, name: str = "dualway") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word, command in group.commands.items():
         full = f"{name} {word}"
-        found |= commands(command, full) if hasattr(command, "commands") else {full: command}
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            found[full] = command
+        if hasattr(command, "commands"):
+            found |= commands(command, full)
     return found
 
 

@@ -33,10 +33,10 @@ from dualway.features.tables import (
 from dualway.schema import Face, IdentityLabel, Region, Segment
 
 NUM, DIM, FACE_DIM = 5, 3, 2
+ONE = Region((0.0, 0.0, 1.0, 2.0), "a")
 SEEN = [
-    Seen(f"{i} \u6771\u4eac.png", (9, i + 1), (Region((0.0, 0.0, 1.0, 2.0), "a"),) * (1 + i % 2), (Face(None, {}),) * (i % 3))
-    for i in range(NUM)
-]  # fmt: skip
+    Seen(f"{i} \u6771\u4eac.png", (9, i + 1), (ONE,) * (1 + i % 2), (Face(None, {}),) * (i % 3)) for i in range(NUM)
+]
 
 
 def vectors(seen: list[Seen] = SEEN, *, image: bool = True, faces: bool = True) -> PictureVectors:
@@ -136,7 +136,7 @@ DAMAGE = {
     "no offsets": ("objects.offsets.npy", lambda path: path.unlink()),
     "no records": ("regions.jsonl", lambda path: path.unlink()),
     "a folder of records": ("regions.jsonl", lambda path: (path.unlink(), path.mkdir())),
-    "a record less": ("regions.jsonl", lambda path: path.write_bytes(b"".join(path.open("rb").readlines()[1:]))),
+    "a record less": ("regions.jsonl", lambda path: path.write_bytes(path.read_bytes().partition(b"\n")[2])),
     "a line cut short": ("regions.jsonl", lambda path: os.truncate(path, path.stat().st_size - 1)),
 }
 

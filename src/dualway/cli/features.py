@@ -94,7 +94,7 @@ def features(
     if context.invoked_subcommand is not None:
         return
     from dualway.features.build import StoreBuilder
-    from dualway.features.writing import remove_store
+    from dualway.features.writing import start_over
     from dualway.kb.store import KnowledgeBase
     from dualway.run import Pipeline
 
@@ -109,7 +109,7 @@ def features(
     with KnowledgeBase.open(kb) as opened, output.progress("features") as encoding:
         pipeline = Pipeline(_without_prior(chosen), opened, meter=encoding.update, regions=regions)
         if restart:
-            remove_store(out)
+            start_over(out)
         work = _work(on_error, workers, shard_size, lambda done, total: encoding.update(done, total, "pictures"))
         builder = StoreBuilder(out, pipeline.extractor, opened, chosen, sources=sources, work=work, note=output.note)
         made = builder.add(datasets, lambda item: output.note(_progress(item)))

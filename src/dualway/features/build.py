@@ -20,6 +20,7 @@ from dualway.features.extract import ExtractionReport, FeatureExtractor
 from dualway.features.h5 import FilePictures, Missing, VectorFile, entity_vectors
 from dualway.features.identity import hash_keys, hash_order, identify
 from dualway.features.manifest import MANIFEST, Manifest, Origin, SplitRecord, check_split_name, read_manifest
+from dualway.features.purge import end_purge
 from dualway.features.seeing import PictureReader
 from dualway.features.shards import (
     SHARD_SIZE,
@@ -38,15 +39,14 @@ from dualway.features.writing import (
     LOCK,
     WORK,
     Extra,
+    adopt_split,
     advance,
     check_new,
     check_origin,
     clear_work,
-    publish_split,
     remove_empty,
     remove_outdated,
     save_features,
-    waiting_split,
 )
 from dualway.schema import FloatArray, IntArray
 from dualway.storage import locked, storage_errors
@@ -181,6 +181,7 @@ class StoreBuilder:
             remove_empty(self.folder)
 
     def _add(self, datasets: Mapping[str, Dataset], done: Callable[[Made], None]) -> list[Made]:
+        end_purge(self.folder)  # a purge that was killed comes first: what it removes must not come back
         self._advance(set(datasets))
         pictures = {split: self._pictures_of(dataset) for split, dataset in datasets.items()}
         there = {split: self._unchanged(split, datasets[split], pictures[split]) for split in datasets}
@@ -237,10 +238,9 @@ class StoreBuilder:
         if manifest is None:
             return None
         wanted = (identify(dataset).sha256, hash_keys(source.key for source in pictures))
-        waiting = waiting_split(self.folder, split, self.origin.dtype)
-        if waiting is not None and (waiting.sha256, waiting.pictures_sha256) == wanted:
-            publish_split(self.folder, split, waiting)
-            return waiting
+        adopted = adopt_split(self.folder, split, self.origin, wanted)
+        if adopted is not None:
+            return adopted
         record = manifest.splits.get(split)
         return record if record is not None and (record.sha256, record.pictures_sha256) == wanted else None
 

@@ -6,6 +6,8 @@ Nothing in it is trusted: names of splits and of arrays are checked before they 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -89,6 +91,10 @@ class Origin:
         parts |= {f"knowledge base, {key}": self.kb[key] for key in ("compatibility", "content", "order")}
         return parts | {"gallery": self.gallery, "--on-error": self.on_error}
 
+    def digest(self) -> str:
+        """Return a hash of all that counts in it."""
+        return hashlib.sha256(json.dumps(self._comparable(), sort_keys=True).encode()).hexdigest()[:16]
+
     def of_pictures(self) -> dict[str, Any]:
         """Return what decides on what is found in a picture; where it is equal, a picture need not be read again."""
         settings = {key: value for key, value in self.settings().items() if key.startswith("features.")}
@@ -164,7 +170,7 @@ def check_split_name(name: str) -> str:
     Raises:
         UsageError: It is no plain name: a path, hidden, or too long.
     """
-    if not _SPLIT.fullmatch(name) or name.endswith(".tmp"):
+    if not _SPLIT.fullmatch(name) or name.endswith(".tmp") or name in ("work", MANIFEST):
         raise UsageError(
             f"split {name[:80]!r}: its features go into a folder of this name; use letters, digits, - and _"
         )

@@ -21,7 +21,6 @@ from dualway.errors import CompatibilityError, DataError, StorageError, UsageErr
 from dualway.features.manifest import MANIFEST, RAGGED, Manifest, Origin, SplitRecord, read_manifest, write_manifest
 from dualway.features.purge_cache import purge_cache
 from dualway.features.purge_parts import (
-    Choice,
     choose_identities,
     count_faces,
     holds_faces,
@@ -149,7 +148,7 @@ def purge_store(
     if not really:
         return work()
     with locked(store / LOCK, f"{store}: another process is making or purging these features"):
-        _end_purge(store)
+        end_purge(store)
         purged = work()
     with suppress(OSError):  # it holds other things, or features still
         store.rmdir()
@@ -185,11 +184,11 @@ _Plan = tuple[Manifest, dict[str, _Write]]  # the manifest that will be, and how
 
 def _plan_faces(store: Path, manifest: Manifest, removed: Counter[str], notes: list[str]) -> _Plan:
     """Return what a store without faces will be; count what goes into `removed`."""
-    changed: dict[str, _Write] = {}
+    changed, origin = dict[str, _Write](), _without_faces(manifest.origin)
     for split, record in _splits(manifest).items():
         counts = count_faces(store / split, record)
         if holds_faces(store / split, record, counts):
-            changed[split] = partial(without_faces, store / split, record)
+            changed[split] = partial(without_faces, store / split, record, origin)
         removed += counts
     if "regions" in manifest.origin.files:
         path = manifest.origin.files["regions"].get("path")
@@ -198,7 +197,7 @@ def _plan_faces(store: Path, manifest: Manifest, removed: Counter[str], notes: l
         notes.append(f"{len(leftovers)} folders of unfinished work go too; the same command makes them again")
     gone = removed["faces"] + manifest.purged.get("faces", 0)
     purged = {**manifest.purged, "faces": gone} if removed["faces"] else manifest.purged
-    return replace(manifest, origin=_without_faces(manifest.origin), purged=purged), changed
+    return replace(manifest, origin=origin, purged=purged), changed
 
 
 def _plan_entities(
@@ -210,7 +209,7 @@ def _plan_entities(
     for split, record in _splits(manifest).items():
         choice = choose_identities(store / split, record, origin.features_config, entities)
         if choice.found:
-            changed[split] = _writer(store / split, record, choice, origin.dtype)
+            changed[split] = partial(without_entities, store / split, record, origin, choice)
         removed += choice.removed
         found |= choice.found
     if missing := sorted(entities - found):
@@ -230,10 +229,6 @@ def _plan_entities(
         notes.append("labels by a classifier or a file are names and not entities, and stay; --faces removes them all")
     purged = {**manifest.purged, "entities": len(found) + manifest.purged.get("entities", 0)}
     return replace(manifest, purged=purged) if found else manifest, changed
-
-
-def _writer(folder: Path, record: SplitRecord, choice: Choice, dtype: str) -> _Write:
-    return lambda place: without_entities(folder, record, place, choice, dtype)
 
 
 def _without_faces(origin: Origin) -> Origin:
@@ -262,10 +257,10 @@ def _exchange(store: Path, final: Manifest, changed: Mapping[str, _Write]) -> No
         splits = {split: records.get(split, record) for split, record in final.splits.items()}
         old = {split: records.get(split, record) for split, record in final.outdated.items() if split not in splits}
         write_manifest(place, replace(final, splits=splits, outdated=old))
-    _end_purge(store)
+    end_purge(store)
 
 
-def _end_purge(store: Path) -> None:
+def end_purge(store: Path) -> None:
     """Put splits that lie ready in work/purged/ into their places; without any, do nothing.
 
     Whatever moment it is killed at, calling it again ends it: a folder that is still there has not taken its place.

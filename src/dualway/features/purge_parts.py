@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dualway.config import FeatureConfig
 from dualway.errors import DataError
-from dualway.features.manifest import SplitRecord, damaged, split_content
+from dualway.features.manifest import Origin, SplitRecord, damaged, split_content
 from dualway.features.npy import read_array, write_array
 from dualway.features.seen import label_from, label_record
 from dualway.features.tables import FACES, REGIONS, Records, seen_line
@@ -52,14 +52,21 @@ def holds_faces(folder: Path, record: SplitRecord, counts: Counter[str]) -> bool
     return arrays or bool(record.attributes) or counts.total() > 0 or (folder / IDENTITIES).exists()
 
 
-def without_faces(folder: Path, record: SplitRecord, place: Path) -> SplitRecord:
-    """Write a split without faces, and without whom anything took somebody for, into `place`; return its record."""
+def without_faces(folder: Path, record: SplitRecord, origin: Origin, place: Path) -> SplitRecord:
+    """Write a split without faces, and without whom anything took somebody for, into `place`; return its record.
+
+    Args:
+        folder: The split.
+        record: What the manifest says of it.
+        origin: What it is said to be made with from then on.
+        place: A new folder.
+    """
     arrays = {name: shape for name, shape in record.arrays.items() if _part(name) not in _OF_FACES}
     _carry(folder, place, [*(f"{name}.npy" for name in arrays), FAILURES])
     with (place / REGIONS).open("wb") as file:
         for seen in Records(folder / REGIONS):
             file.write(seen_line(replace(seen, faces=(), labels=())))
-    return _finish(place, replace(record, arrays=arrays, attributes=()))
+    return _finish(place, replace(record, arrays=arrays, attributes=()), origin)
 
 
 class Choice(NamedTuple):
@@ -117,7 +124,7 @@ def choose_identities(folder: Path, record: SplitRecord, config: FeatureConfig, 
     return Choice(lines, rows, ends[offsets], removed, found)
 
 
-def without_entities(folder: Path, record: SplitRecord, place: Path, choice: Choice, dtype: str) -> SplitRecord:
+def without_entities(folder: Path, record: SplitRecord, origin: Origin, choice: Choice, place: Path) -> SplitRecord:
     """Write a split with the identities that stay into `place`; return its record."""
     arrays = dict(record.arrays)
     mine = {name for name in arrays if _part(name) == _ROWS}
@@ -126,12 +133,12 @@ def without_entities(folder: Path, record: SplitRecord, place: Path, choice: Cho
     if mine:
         values = read_array(folder / f"{_ROWS}.values.npy", arrays[f"{_ROWS}.values"])[choice.rows]
         for name, array in ((f"{_ROWS}.values", values), (f"{_ROWS}.offsets", choice.offsets)):
-            arrays[name] = write_array(place / f"{name}.npy", array, dtype, name=name)
-    return _finish(place, replace(record, arrays=arrays))
+            arrays[name] = write_array(place / f"{name}.npy", array, origin.dtype, name=name)
+    return _finish(place, replace(record, arrays=arrays), origin)
 
 
-def _finish(place: Path, record: SplitRecord) -> SplitRecord:
-    write_json(place / RECORD, split_content(record))
+def _finish(place: Path, record: SplitRecord, origin: Origin) -> SplitRecord:
+    write_json(place / RECORD, {**split_content(record), "origin": origin.digest()})
     for path in place.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

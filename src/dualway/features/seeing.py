@@ -191,7 +191,10 @@ class PictureReader:
         with self._timed("encode"):
             for start in range(0, len(missing), _BATCH):
                 keys, pictures = zip(*missing[start : start + _BATCH], strict=True)
-                known.update(zip(keys, self.encoder.encode_images(pictures), strict=True))
+                vectors = self.encoder.encode_images(pictures)
+                if not np.isfinite(vectors).all():
+                    raise PictureError("the encoder makes numbers of it that are not finite", path=view.path)
+                known.update(zip(keys, vectors, strict=True))
         self._cache.put({key: known[key] for key, _ in missing})
         crops = [crop for crop in crops if crop.key in known]
         kept = tuple(crop.region for crop in crops if crop.region is not None)
@@ -258,19 +261,19 @@ class _View:
     """A picture's bytes, decoded when first asked for, and not again."""
 
     def __init__(self, content: bytes, path: Path, seconds: dict[str, float]) -> None:
-        self.content, self._path, self._seconds = content, path, seconds
+        self.content, self.path, self._seconds = content, path, seconds
         self._image: Image | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright picture; from the header where nothing had to be decoded."""
-        return content_size(self.content, self._path) if self._image is None else self._image.size
+        return content_size(self.content, self.path) if self._image is None else self._image.size
 
     def decode(self) -> Image:
         """Return the upright RGB picture."""
         if self._image is None:
             start = time.perf_counter()
-            self._image = decode_picture(self.content, self._path)
+            self._image = decode_picture(self.content, self.path)
             self._seconds["decode"] += time.perf_counter() - start
         return self._image
 

@@ -8,6 +8,7 @@ when its parent is gone, in the middle of a picture too.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,7 @@ from dualway.features.shards import OnError, Shard, make_shard, read_shard
 
 PICTURE_S = 300.0  # a picture that takes longer has brought its process down
 MAX_WORKERS, WORTHWHILE = 8, 500  # processes, each with its models in memory; pictures that repay their start
+_M_MMAP_THRESHOLD = -3  # of glibc's mallopt: blocks of this size are the system's, not the heap's
 _DEATHS = 3  # of processes in a row, none of them on a picture
 
 
@@ -101,17 +103,29 @@ def make_shards(
 
 
 def load_models(recipe: Recipe) -> PictureReader:
-    """Load the models that a recipe names.
+    """Load the models that a recipe names, to run in one thread.
 
     Raises:
         ModelError: One cannot be loaded, or is not the one that the parent has.
     """
+    import cv2
+    import torch
+
     from dualway.features.models import load_reader
 
+    torch.set_num_threads(1)  # the processes share the machine
+    cv2.setNumThreads(1)
+    _return_large_blocks()
     reader = load_reader(recipe.encoders, recipe.features)
     if reader.fingerprints() != recipe.fingerprints:
         raise ModelError("a model's files have changed while features are made; give the same command again")
     return reader
+
+
+def _return_large_blocks() -> None:
+    """Have glibc give a large picture's memory back as it is freed; it would keep up to 200 MB of it for the next."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**22)
 
 
 @dataclass
@@ -283,11 +297,6 @@ def _end_with_parent() -> None:
 
 
 def _serve(connection: Connection, recipe: Recipe, load: Callable[[Recipe], PictureReader]) -> None:
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)  # the processes share the machine
-    cv2.setNumThreads(1)
     reader = load(recipe)
     connection.send(("ready", None))
     while (task := connection.recv()) is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from dualway.datasets.base import Dataset
-from dualway.errors import CompatibilityError, StorageError
+from dualway.errors import CompatibilityError, DataError, StorageError
 from dualway.features.arrays import Features
 from dualway.features.extract import ExtractionReport
 from dualway.features.identity import Identity, identify
@@ -39,7 +39,7 @@ from dualway.features.seen import Seen, label_record
 from dualway.features.shards import JoinedRecords
 from dualway.features.tables import Keys, Records, write_table
 from dualway.schema import FloatArray, IdentityLabel, IntArray, Mention
-from dualway.storage import atomic_folder, atomic_path, read_json, storage_errors, write_json
+from dualway.storage import atomic_folder, atomic_path, locked, read_json, storage_errors, write_json
 
 ENTITIES, FAILURES, IDENTITIES, RECORD = "entities.npy", "failures.json", "identities.jsonl", "record.json"
 WORK, LOCK = "work", ".lock"
@@ -109,19 +109,40 @@ def save_features(
                 attributes=report.attributes,
                 arrays=written,
             )
-            write_json(new / RECORD, split_content(record))
+            write_json(new / RECORD, {**split_content(record), "origin": origin.digest()})
         publish_split(folder, split, record)
     finally:
         _tidy(folder)
     return record
 
 
-def waiting_split(folder: Path, split: str, dtype: str) -> SplitRecord | None:
-    """Return the record of a split that was written and not yet published when its build was killed."""
-    path = folder / WORK / "splits" / split / RECORD
+def adopt_split(folder: Path, split: str, origin: Origin, wanted: tuple[str, str]) -> SplitRecord | None:
+    """Put a split into the store that was complete when its build was killed; return its record, None without one.
+
+    Args:
+        folder: The store.
+        split: Its name there.
+        origin: What it must have been made with.
+        wanted: `SplitRecord.sha256` and `pictures_sha256` of it.
+    """
+    record = _read_record(folder / WORK / "splits" / split, origin)
+    if record is not None and (record.sha256, record.pictures_sha256) == wanted:
+        publish_split(folder, split, record)
+        return record
+    manifest = read_manifest(folder)
+    record = None if split in manifest.splits else _read_record(folder / split, origin)
+    if record is not None and (record.sha256, record.pictures_sha256) == wanted:  # in its place, and not yet named
+        write_manifest(folder, replace(manifest, splits={**manifest.splits, split: record}))
+        return record
+    return None
+
+
+def _read_record(place: Path, origin: Origin) -> SplitRecord | None:
+    """Return the record of a split that was made with `origin`; None where there is none such."""
     try:
-        return read_split(read_json(path), dtype) if path.is_file() else None
-    except (AttributeError, KeyError, TypeError, ValueError):
+        content = read_json(place / RECORD) if (place / RECORD).is_file() else {}
+        return read_split(content, origin.dtype) if content.get("origin") == origin.digest() else None
+    except (AttributeError, DataError, KeyError, TypeError, ValueError):
         return None
 
 
@@ -161,12 +182,24 @@ def check_new(folder: Path) -> None:
             return
         if not folder.is_dir():
             raise StorageError(f"{folder}: not a folder; choose another --out")
-        own = {ENTITIES, WORK, LOCK}
+        own = {ENTITIES, LOCK, *([WORK] if _is_work(folder) else [])}
         others = [path.name for path in folder.iterdir() if path.name not in own and not path.name.endswith(".tmp")]
     if others:
         raise StorageError(
             f"{folder}: holds other things ({sorted(others)[0]!r}) and no {MANIFEST}; choose another --out"
         )
+
+
+def start_over(folder: Path) -> None:
+    """Remove a store that no process is making or purging just now, as `remove_store` does.
+
+    Raises:
+        DataError: The manifest cannot be read, so what belongs to the store is not known.
+        StorageError: A process holds the store's lock.
+    """
+    if (folder / MANIFEST).is_file() or _is_work(folder):
+        with locked(folder / LOCK, f"{folder}: another process is making or purging these features"):
+            remove_store(folder)
 
 
 def remove_store(folder: Path) -> None:
@@ -175,21 +208,36 @@ def remove_store(folder: Path) -> None:
     Raises:
         DataError: The manifest cannot be read, so what belongs to the store is not known.
     """
-    begun = (folder / MANIFEST).is_file()
-    if begun:
+    if not (folder / MANIFEST).is_file() and not _is_work(folder):
+        return
+    if (folder / MANIFEST).is_file():
         manifest = read_manifest(folder)
         own = {**manifest.outdated, **manifest.splits}
         if manifest.splits:  # killed on the way, it is a store without splits that knows what else is its own
             write_manifest(folder, replace(manifest, splits={}, outdated=own))
         with storage_errors(folder):
-            for split in own:
-                _remove_folder(folder / split)
+            for split in [*own, *_unnamed_splits(folder)]:
+                _remove_split(folder, split)
             (folder / MANIFEST).unlink()
     with storage_errors(folder):
-        if begun or (folder / WORK).is_dir():
-            (folder / ENTITIES).unlink(missing_ok=True)
-            _remove_folder(folder / WORK)
-            (folder / LOCK).unlink(missing_ok=True)
+        (folder / ENTITIES).unlink(missing_ok=True)
+        _remove_folder(folder / WORK)
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def _unnamed_splits(folder: Path) -> list[str]:
+    """Return the splits that were put in their places and not yet named by the manifest when their build was killed."""
+    manifest = read_manifest(folder)
+    named = {WORK, *manifest.splits, *manifest.outdated}
+    others = [path for path in folder.iterdir() if path.name not in named and not path.is_symlink()]
+    return [path.name for path in others if _read_record(path, manifest.origin) is not None]
+
+
+def _is_work(folder: Path) -> bool:
+    """Tell whether `work` in a folder without manifest is what a killed build left there, and nobody else's."""
+    place = folder / WORK
+    own = {"pictures", "splits", "purged", "removed"}
+    return (folder / LOCK).is_file() and place.is_dir() and {path.name for path in place.iterdir()} <= own
 
 
 def advance(folder: Path, origin: Origin, entities: FloatArray) -> list[str]:
@@ -201,7 +249,9 @@ def advance(folder: Path, origin: Origin, entities: FloatArray) -> list[str]:
     outdated = {**old.outdated, **old.splits}
     with storage_errors(folder):
         _remove_folder(folder / WORK / "splits")  # complete or not, they are of the old content
-    write_manifest(folder, replace(old, splits={}, outdated=outdated))  # nothing is read while two things change
+    # Nothing is read while two things change; after a kill in between it is the store of neither content.
+    neither = replace(old.origin, kb={**old.origin.kb, "content": "changing"})
+    write_manifest(folder, replace(old, origin=neither, splits={}, outdated=outdated))
     with atomic_path(folder / ENTITIES) as temporary:
         written = write_array(temporary, entities, origin.dtype, name="entities")
     write_manifest(folder, Manifest(origin, written, outdated=outdated))
@@ -213,7 +263,7 @@ def remove_outdated(folder: Path) -> None:
     manifest = read_manifest(folder)
     for split in set(manifest.outdated) - set(manifest.splits):
         with storage_errors(folder):
-            _remove_folder(folder / split)
+            _remove_split(folder, split)
     if manifest.outdated:
         write_manifest(folder, replace(manifest, outdated={}))
 
@@ -256,14 +306,29 @@ def _forget(folder: Path, manifest: Manifest, split: str) -> None:
     if split in manifest.splits:
         write_manifest(folder, replace(manifest, splits={k: v for k, v in manifest.splits.items() if k != split}))
     with storage_errors(folder / split):
-        _remove_folder(folder / split)
+        _remove_split(folder, split)
+
+
+def _remove_split(folder: Path, split: str) -> None:
+    """Remove a split's folder; from its place in one step, as what is there must always be whole."""
+    _check_own(folder / split)
+    if (folder / split).is_dir():
+        aside = folder / WORK / "removed"
+        _remove_folder(aside)
+        aside.parent.mkdir(exist_ok=True)
+        (folder / split).replace(aside)
+        _remove_folder(aside)
 
 
 def _remove_folder(folder: Path) -> None:
-    if folder.is_symlink() or folder.is_file():
-        raise StorageError(f"{folder}: not a folder of a feature store; remove it, or choose another --out")
+    _check_own(folder)
     if folder.is_dir():
         shutil.rmtree(folder)
+
+
+def _check_own(folder: Path) -> None:
+    if folder.is_symlink() or folder.is_file():
+        raise StorageError(f"{folder}: not a folder of a feature store; remove it, or choose another --out")
 
 
 def _tidy(folder: Path) -> None:

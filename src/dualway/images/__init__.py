@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualway.images.decoding import decode_picture
+from dualway.images.decoding import decode_picture, to_array
 from dualway.images.files import leads_out, read_picture
 from dualway.images.headers import KINDS, read_header, upright_size
 from dualway.images.limits import MAX_BYTES, MAX_MEMORY, MAX_PIXELS
@@ -36,6 +36,7 @@ __all__ = [
     "open_picture",
     "picture_size",
     "read_picture",
+    "to_array",
 ]
 
 

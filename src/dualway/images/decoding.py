@@ -15,6 +15,8 @@ from dualway.images.headers import read_header
 from dualway.images.layout import Joined, Layout
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 _STRIP = 1_000_000  # pixels
@@ -80,6 +82,8 @@ def _to_rgb(picture: Image, layout: Layout) -> Image:
         return _in_strips(picture, _on_white)
     if picture.mode in _GREY:
         return _in_strips(picture, partial(_as_8_bits, black=layout.black, white=layout.white))
+    if picture.mode == "RGB" and layout.kind != "WEBP":  # whose decoder holds copies, and would be held by it
+        return picture
     if picture.mode in _PLAIN:
         return picture.convert("RGB")
     raise PictureError(f"a {layout.kind} picture in the colours {picture.mode}; save it as RGB")
@@ -116,6 +120,16 @@ def _as_8_bits(picture: Image, *, black: int, white: int) -> Image:
 
     shades = (np.asarray(picture, dtype=np.float32) - black) * (255 / (white - black))
     return Image.fromarray(np.clip(np.rint(shades), 0, 255).astype(np.uint8))
+
+
+def to_array(picture: Image) -> NDArray[np.uint8]:
+    """Return an RGB picture as uint8 [height, width, 3]; `np.asarray` holds one more copy on the way."""
+    import numpy as np
+
+    pixels = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
+    for box in _strips(*picture.size):
+        pixels[box[1] : box[3]] = np.asarray(picture.crop(box))
+    return pixels
 
 
 def _turn(picture: Image, orientation: int) -> Image:

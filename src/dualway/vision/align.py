@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualway.errors import DataError
+from dualway.images import to_array
 from dualway.schema import Face
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def align_face(image: Image, face: Face) -> NDArray[np.uint8]:
     """
     if not can_align(face):
         raise DataError(f"a face at {face.box} has no five landmarks to align it by; use a finder that gives them")
-    pixels, matrix = np.asarray(image), find_similarity(face.landmarks, POINTS)
+    pixels, matrix = to_array(image), find_similarity(face.landmarks, POINTS)
     part = _needed(pixels, matrix)
     if part is None:
         return np.zeros((SIDE, SIDE, 3), np.uint8)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from dualway.encoders import find_model, is_folder
 from dualway.encoders.weights import fingerprint_folder, load_complete, load_pretrained
 from dualway.errors import ModelError, UsageError
+from dualway.images import to_array
 from dualway.protocols import FaceTagger
 from dualway.schema import Face
 from dualway.vision.onnx import check_shapes, find_onnx, load_onnx, picture_tensor
@@ -177,7 +178,7 @@ class DeepFaceTagger:
         Raises:
             ModelError: The package fails, or answers in a form that is not known.
         """
-        pixels = np.asarray(image)
+        pixels = to_array(image)
         return [self._tag_one(pixels, face) for face in faces]
 
     def _tag_one(self, pixels: NDArray[np.uint8], face: Face) -> Said:
@@ -222,7 +223,7 @@ def cut_faces(
     The square is `framing` heights of the face's box wide and has its centre; what lies outside of the picture is
     black. Memory is bounded whatever the box.
     """
-    pixels = np.asarray(image)
+    pixels = to_array(image)
     return [None if face.box is None else _cut(pixels, face.box, side, framing) for face in faces]
 
 

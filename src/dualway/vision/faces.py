@@ -16,6 +16,7 @@ import numpy as np
 
 from dualway.config import FeatureConfig
 from dualway.errors import ModelError, UsageError
+from dualway.images import to_array
 from dualway.schema import Face, FloatArray
 from dualway.vision.onnx import OnnxModel, Shape, check_shapes, find_onnx, read_onnx
 
@@ -78,7 +79,7 @@ class YunetFinder:
         Raises:
             ModelError: The model cannot be run on the picture, or gives numbers that are not finite.
         """
-        pixels = np.asarray(image)
+        pixels = to_array(image)
         height, width = pixels.shape[:2]
         scale = min(1.0, self.max_side / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualway.errors import DataError, ModelError
+from dualway.images import to_array
 from dualway.schema import FloatArray, IntArray, Region
 from dualway.storage import read_text
 from dualway.vision.crops import keep_distinct
@@ -261,7 +262,7 @@ def _cells(height: int, width: int) -> FloatArray:
 
 def _resized(image: Image, width: int, height: int) -> NDArray[np.uint8]:
     """Return an RGB picture as uint8 [height, width, 3] in the order blue, green, red."""
-    pixels = cv2.resize(np.asarray(image), (width, height), interpolation=cv2.INTER_LINEAR)
+    pixels = cv2.resize(to_array(image), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(np.asarray(pixels, dtype=np.uint8)[:, :, ::-1])
 
 

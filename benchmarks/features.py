@@ -1,0 +1,214 @@
+"""What reading pictures costs beside decoding and the models' own time, with two processes.
+
+    python -m benchmarks.features [--pictures 400] [--rounds 3] [--json FILE]
+
+Photographs of LFW (DUALWAY_REALDATA), objects without weights, the mini CLIP, YuNet, age and gender, MobileFaceNet.
+Each round reads the same pictures twice, in turns: by the pipeline (shards, two processes, everything written), and by
+two plain processes that decode each picture and call the same models on it, half of the pictures each, and keep
+nothing. Both are started anew and load the models; what that takes is measured in the plain ones and taken off both
+sides. The ratio is the pipeline's wall time by the plain one's; the median of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from dualway.config import EncoderConfig, FeatureConfig
+from dualway.features.models import load_reader
+from dualway.features.regions import PictureRegions
+from dualway.features.shards import Known, ShardedPictures, Source, plan_shards
+from dualway.features.workers import Recipe, make_shards
+from dualway.storage import write_json
+
+PROCESSES, SHARD_SIZE = 2, 64
+FEATURES = FeatureConfig()
+
+
+def encoders(data: Path) -> EncoderConfig:
+    """Return the models that look at pictures."""
+    models = data / "models"
+    age_gender = str(models / "age_gender" / "age_gender.onnx")
+    return EncoderConfig(
+        image="mini-clip",
+        detector="proposals",
+        faces=str(models / "yunet" / "yunet_n_640_640.onnx"),
+        age=age_gender,
+        gender=age_gender,
+        identity=str(models / "mobilefacenet" / "mobilefacenet.onnx"),
+    )
+
+
+def read_plainly(chosen: EncoderConfig, paths: Sequence[Path], done: SimpleQueue[tuple[float, float]]) -> None:
+    """Decode pictures and call the models on each, in a process of its own; put (seconds to load, seconds to read)."""
+    import cv2
+    import torch
+
+    from dualway.features.regions import choose_objects
+    from dualway.images import decode_picture, read_picture
+    from dualway.vision.crops import crop_region
+    from dualway.vision.faces import choose_faces
+
+    start = time.perf_counter()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    reader = load_reader(chosen, FEATURES)
+    assert reader.finder is not None
+    assert reader.encoder is not None
+    assert reader.faces is not None
+    assert reader.faces.encoder is not None
+    detector, encoder, faces = reader.finder.detector, reader.encoder, reader.faces
+    loaded = time.perf_counter()
+    for path in paths:
+        image = decode_picture(read_picture(path), path)
+        [regions] = detector.detect([image])
+        objects = choose_objects(FEATURES, PictureRegions(objects=tuple(regions)))
+        encoder.encode_images([image, *(crop_region(image, region) for region in objects)])
+        found = choose_faces(FEATURES, faces.finder.find(image))
+        if found:
+            for tagger in faces.taggers:
+                tagger.tag(image, found)
+            reader.faces.encoder.encode_faces(image, found)
+    done.put((loaded - start, time.perf_counter() - loaded))
+
+
+def time_plain(chosen: EncoderConfig, paths: Sequence[Path]) -> tuple[float, float]:
+    """Return the wall time of the plain processes, and of what they take before they read."""
+    context = multiprocessing.get_context("spawn")
+    done: SimpleQueue[tuple[float, float]] = context.SimpleQueue()
+    parts = [list(paths[number::PROCESSES]) for number in range(PROCESSES)]
+    start = time.perf_counter()
+    processes = [context.Process(target=read_plainly, args=(chosen, part, done)) for part in parts]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    wall = time.perf_counter() - start
+    reading = max(done.get()[1] for _ in processes)
+    return wall, wall - reading
+
+
+def time_pipeline(chosen: EncoderConfig, fingerprints: dict[str, str], paths: Sequence[Path]) -> tuple[float, Known]:
+    """Return the wall time of the pipeline's processes, and what they left."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / "pictures"
+        sources = [Source.find(path, path.name, PictureRegions()) for path in paths]
+        made = ShardedPictures(work, Known(), (None, None))
+        recipe = Recipe(chosen, FEATURES, fingerprints, work, "keep-text")
+        start = time.perf_counter()
+        make_shards(plan_shards(sources, SHARD_SIZE), recipe, PROCESSES, made.finished)
+        return time.perf_counter() - start, made.known
+
+
+def compare(data: Path, num_pictures: int, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the figures of all rounds."""
+    chosen = encoders(data)
+    paths = sorted((data / "lfw" / "images_deepfunneled").glob("*/*.jpg"))[:num_pictures]
+    fingerprints = load_reader(chosen, FEATURES).fingerprints()
+    ratios: list[float] = []
+    seconds: dict[str, float] = {}
+    walls: list[tuple[float, float, float]] = []
+    for number in range(rounds):
+        first = number % 2 == 0  # in turns, so that a machine that grows slower favours neither
+        plain = time_plain(chosen, paths) if first else None
+        ours, known = time_pipeline(chosen, fingerprints, paths)
+        wall, loading = plain or time_plain(chosen, paths)
+        ratios.append((ours - loading) / (wall - loading))
+        walls.append((ours, wall, loading))
+        seconds = {stage: seconds.get(stage, 0.0) + spent for stage, spent in known.seconds.items()}
+        say(f"round {number + 1}: {ours:.1f} s against {wall:.1f} s, of which {loading:.1f} s before reading")
+    return {
+        "machine": describe_machine(),
+        "pictures": len(paths),
+        "processes": PROCESSES,
+        "overhead": statistics.median(ratios),
+        "ratios": ratios,
+        "walls": walls,
+        "pictures_per_s": statistics.median(len(paths) / (ours - loading) for ours, _, loading in walls),
+        "stages": {stage: rounds * len(paths) / spent for stage, spent in seconds.items() if spent},
+        "gpu": _gpu(chosen),
+    }
+
+
+def _gpu(chosen: EncoderConfig) -> dict[str, Any] | None:
+    """Return the share of the chip's peak that the picture encoder reaches on decoded tensors; None without a chip."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    from transformers import AutoModel
+
+    from dualway.encoders import load_image_encoder
+    from dualway.encoders.weights import load_pretrained
+
+    folder = load_image_encoder(chosen.image or "").folder
+    model: Any = load_pretrained(AutoModel, folder).vision_model.cuda().half()
+    size = model.config.image_size
+    batch = torch.rand(256, 3, size, size, device="cuda", dtype=torch.half)
+    a = torch.rand(8192, 8192, device="cuda", dtype=torch.half)
+    parameters = sum(p.numel() for p in model.parameters())
+    tokens = (size // model.config.patch_size) ** 2 + 1
+    encoding = _time_cuda(lambda: model(pixel_values=batch))
+    peak = 2 * 8192**3 / _time_cuda(lambda: a @ a)
+    return {
+        "chip": torch.cuda.get_device_name(),
+        "pictures_per_s": len(batch) / encoding,
+        "share_of_matmul_peak": 2 * parameters * tokens * len(batch) / encoding / peak,
+    }
+
+
+def _time_cuda(call: Callable[[], object]) -> float:
+    import torch
+
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(10):
+        call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) / 10
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return the figures as text."""
+    ratios = ", ".join(f"{ratio:.3f}" for ratio in result["ratios"])
+    stages = ", ".join(f"{stage} {rate:,.0f}" for stage, rate in sorted(result["stages"].items(), key=lambda s: s[1]))
+    gpu = result["gpu"]
+    told = (
+        "not run: no GPU" if gpu is None else f"{gpu['chip']}: {gpu['pictures_per_s']:,.0f} pictures/s of the encoder"
+    )
+    return (
+        f"{result['machine']}\n\n"
+        f"{result['pictures']} photographs, {result['processes']} processes: {result['pictures_per_s']:.1f} a second; "
+        f"{result['overhead']:.3f} x the time of decoding and the models alone (rounds: {ratios}).\n"
+        f"Pictures per second and process, by stage, the slowest first: {stages}.\n"
+        f"GPU: {told}."
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures there")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("DUALWAY_REALDATA", "../shared/realdata")).resolve()
+    result = compare(data, arguments.pictures, arguments.rounds, lambda line: print(line, flush=True))
+    print(describe(result))
+    if arguments.json is not None:
+        write_json(arguments.json, result)
+
+
+if __name__ == "__main__":
+    main()
