@@ -29,8 +29,8 @@ def run_all(say: Callable[[str], None]) -> str:
             "faces": (),
             "identity": (),
             "hostile_pictures": (),
-            "survival": (),
             "seeing": ("--work", str(WORK / "experiment-seeing")),
+            "survival": (),
         }.items()
     }
     speed = run(_step("benchmarks", "features"), say)

@@ -14,6 +14,7 @@ import numpy as np
 from dualway.protocols import TextEncoder
 from dualway.schema import FloatArray
 
+KEY_BYTES = 16
 _CHUNK = 1024  # texts between commits: what a killed run loses at most
 _QUERY = 500  # keys a query, below SQLite's limit on variables
 
@@ -25,8 +26,8 @@ def default_cache_folder() -> Path:
 
 
 def content_key(content: bytes) -> bytes:
-    """Return the key of a content: 16 bytes of its SHA-256."""
-    return hashlib.sha256(content).digest()[:16]
+    """Return the key of a content: the first bytes of its SHA-256."""
+    return hashlib.sha256(content).digest()[:KEY_BYTES]
 
 
 class ByteCache:

@@ -6,6 +6,7 @@ others are read before or beside it, so a store that was killed and went on is t
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dualway.encoders.cache import VectorCache, content_key
+from dualway.encoders.cache import KEY_BYTES, VectorCache
 from dualway.errors import PictureError
 from dualway.features.objects import ObjectFinder
 from dualway.features.regions import CutOut, PictureRegions, choose_objects
@@ -185,29 +186,31 @@ class PictureReader:
         """Return float32 [1 + n, dim], the whole picture and each object, and the objects that could be used."""
         if self.encoder is None or self._cache is None:
             return None, objects
-        crops = [_Crop(None, picture_key(view.content), view.decode), *self._crops(view, objects, failures)]
+        keys = PictureKeys(view.content)
+        crops = [_Crop(None, keys.whole(), view.decode), *self._crops(view, keys, objects, failures)]
         known = self._cache.get([crop.key for crop in crops])
         missing = _decode([crop for crop in crops if crop.key not in known], failures)
         with self._timed("encode"):
             for start in range(0, len(missing), _BATCH):
-                keys, pictures = zip(*missing[start : start + _BATCH], strict=True)
-                vectors = self.encoder.encode_images(pictures)
+                batch = missing[start : start + _BATCH]
+                vectors = self.encoder.encode_images([picture for _, picture in batch])
                 if not np.isfinite(vectors).all():
                     raise PictureError("the encoder makes numbers of it that are not finite", path=view.path)
-                known.update(zip(keys, vectors, strict=True))
+                known.update((key, vector) for (key, _), vector in zip(batch, vectors, strict=True))
         self._cache.put({key: known[key] for key, _ in missing})
         crops = [crop for crop in crops if crop.key in known]
         kept = tuple(crop.region for crop in crops if crop.region is not None)
         return np.stack([known[crop.key] for crop in crops]), kept
 
-    def _crops(self, view: _View, objects: Sequence[Region], failures: dict[str, str]) -> list[_Crop]:
+    def _crops(
+        self, view: _View, keys: PictureKeys, objects: Sequence[Region], failures: dict[str, str]
+    ) -> list[_Crop]:
         """Return what to encode of each object; a cut-out that cannot be read is left out and among the failures."""
         crops: list[_Crop] = []
         for region in objects:
             if not isinstance(region, CutOut):
-                crops.append(
-                    _Crop(region, crop_key(view.content, region, self.config.crop), lambda r=region: self._cut(view, r))
-                )
+                key = keys.of(region, self.config.crop)
+                crops.append(_Crop(region, key, lambda r=region: self._cut(view, r)))
                 continue
             own_path = Path(region.picture)
             try:
@@ -311,15 +314,37 @@ def _smaller(image: Image) -> Image:
     return image.resize((width, height))
 
 
+class PictureKeys:
+    """The keys of what is encoded of one picture; another way of decoding or of making smaller makes other keys.
+
+    Args:
+        content: The picture's file, which is hashed once, however many objects it has.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._hash = hashlib.sha256(b"%d/%d/" % (DECODING, MAX_SIDE))
+        self._hash.update(content)
+
+    def whole(self) -> bytes:
+        """Return the key of the whole picture."""
+        return self._hash.digest()[:KEY_BYTES]
+
+    def of(self, region: Region, crop: str) -> bytes:
+        """Return the key of a part of it, cut out by "box" or "mask"."""
+        mask = getattr(region, "mask", ()) if crop == "mask" else ()
+        part = self._hash.copy()
+        part.update(repr(region.box).encode() + (repr(mask).encode() if mask else b""))
+        return part.digest()[:KEY_BYTES]
+
+
 def crop_key(content: bytes, region: Region, crop: str) -> bytes:
     """Return the key of a part of the picture with this content, cut out by "box" or "mask"."""
-    mask = getattr(region, "mask", ()) if crop == "mask" else ()
-    return picture_key(content + repr(region.box).encode() + (repr(mask).encode() if mask else b""))
+    return PictureKeys(content).of(region, crop)
 
 
 def picture_key(content: bytes) -> bytes:
-    """Return the key of what is encoded; another way of decoding or of making smaller is another key."""
-    return content_key(b"%d/%d/" % (DECODING, MAX_SIDE) + content)
+    """Return the key of the whole picture with this content."""
+    return PictureKeys(content).whole()
 
 
 def _with(face: Face, values: Mapping[str, tuple[str, float | None]]) -> Face:
