@@ -7,7 +7,8 @@ Each round reads the same pictures twice, in turns: by the pipeline (shards, two
 two plain processes that decode each picture and call the same models on it, half of the pictures each, and keep
 nothing. Both are started anew; loading the models is left out of both: time is counted from when they are loaded (the
 mean of the two processes) to the end, which for the pipeline is when all is written and its processes are gone. The
-ratio is the pipeline's time by the plain one's; the median of the rounds counts.
+ratio is the pipeline's time by the plain one's; the median of the rounds counts. The ratio of the processors' time is
+told beside it (the parent's included): what others do on the machine hardly moves it.
 
 Where there is a GPU: the share of its peak (a large float16 matrix product's rate) that the picture encoder reaches on
 decoded tensors, and how many pictures a second the pipeline could read with it, with the bottleneck.
@@ -16,15 +17,17 @@ decoded tensors, and how many pictures a second the pipeline could read with it,
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.machine import describe_machine
 from dualway.config import EncoderConfig, FeatureConfig
@@ -54,8 +57,32 @@ def encoders(data: Path) -> EncoderConfig:
     )
 
 
-def read_plainly(chosen: EncoderConfig, paths: Sequence[Path], done: SimpleQueue[tuple[float, float]]) -> None:
-    """Decode pictures and call the models on each, in a process of its own; put the times of its start and end."""
+class Spent(NamedTuple):
+    """Seconds from when the models were loaded to the end, on the clock and of the processors."""
+
+    wall: float
+    cpu: float
+
+
+class Watch:
+    """Counts what this process and those that it starts take; `stop` once these are gone."""
+
+    def __init__(self) -> None:
+        self._cpu = self._total()
+
+    def stop(self, ended: float, loaded: Sequence[tuple[float, float]]) -> Spent:
+        """Return what was spent, given each process's clock and processor time when its models were loaded."""
+        loading = sum(cpu for _, cpu in loaded)
+        return Spent(ended - statistics.mean(clock for clock, _ in loaded), self._total() - self._cpu - loading)
+
+    @staticmethod
+    def _total() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(part.ru_utime + part.ru_stime for part in used)
+
+
+def read_plainly(chosen: EncoderConfig, paths: Sequence[Path], done: SimpleQueue[tuple[float, float, float]]) -> None:
+    """Decode pictures and call the models on each, in a process of its own; put its times of loading and its end."""
     import cv2
     import torch
 
@@ -72,7 +99,7 @@ def read_plainly(chosen: EncoderConfig, paths: Sequence[Path], done: SimpleQueue
     assert reader.faces is not None
     assert reader.faces.encoder is not None
     detector, encoder, faces = reader.finder.detector, reader.encoder, reader.faces
-    loaded = time.monotonic()
+    loaded = time.monotonic(), time.process_time()
     for path in paths:
         image = decode_picture(read_picture(path), path)
         [regions] = detector.detect([image])
@@ -83,40 +110,42 @@ def read_plainly(chosen: EncoderConfig, paths: Sequence[Path], done: SimpleQueue
             for tagger in faces.taggers:
                 tagger.tag(image, found)
             reader.faces.encoder.encode_faces(image, found)
-    done.put((loaded, time.monotonic()))
+    done.put((*loaded, time.monotonic()))
 
 
-def time_plain(chosen: EncoderConfig, paths: Sequence[Path]) -> float:
-    """Return the wall time of the plain processes once they have their models."""
+def time_plain(chosen: EncoderConfig, paths: Sequence[Path]) -> Spent:
+    """Return what the plain processes take once they have their models."""
     context = multiprocessing.get_context("spawn")
-    done: SimpleQueue[tuple[float, float]] = context.SimpleQueue()
+    done: SimpleQueue[tuple[float, float, float]] = context.SimpleQueue()
     parts = [list(paths[number::PROCESSES]) for number in range(PROCESSES)]
+    watch = Watch()
     processes = [context.Process(target=read_plainly, args=(chosen, part, done)) for part in parts]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    loaded, ended = zip(*(done.get() for _ in processes), strict=True)
-    return max(ended) - statistics.mean(loaded)
+    times = [done.get() for _ in processes]
+    return watch.stop(max(ended for _, _, ended in times), [(clock, cpu) for clock, cpu, _ in times])
 
 
-def time_pipeline(chosen: EncoderConfig, fingerprints: dict[str, str], paths: Sequence[Path]) -> tuple[float, Known]:
-    """Return the wall time of the pipeline's processes once they have their models, and what they left."""
+def time_pipeline(chosen: EncoderConfig, fingerprints: dict[str, str], paths: Sequence[Path]) -> tuple[Spent, Known]:
+    """Return what the pipeline takes once its processes have their models, and what they left."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "pictures"
         sources = [Source.find(path, path.name, PictureRegions()) for path in paths]
         made = ShardedPictures(work, Known(), (None, None))
         recipe = Recipe(chosen, FEATURES, fingerprints, work, "keep-text")
+        watch = Watch()
         make_shards(plan_shards(sources, SHARD_SIZE), recipe, PROCESSES, made.finished, load=load_and_tell)
         ended = time.monotonic()
-        loaded = [float(path.read_text()) for path in Path(folder).glob("loaded-*")]
-        return ended - statistics.mean(loaded), made.known
+        loaded = [json.loads(path.read_text()) for path in Path(folder).glob("loaded-*")]
+        return watch.stop(ended, [(clock, cpu) for clock, cpu in loaded]), made.known
 
 
 def load_and_tell(recipe: Recipe) -> PictureReader:
     """Load the models in a process of the pipeline, and note when they are there."""
     reader = load_models(recipe)
-    (recipe.work.parent / f"loaded-{os.getpid()}").write_text(str(time.monotonic()))
+    (recipe.work.parent / f"loaded-{os.getpid()}").write_text(json.dumps([time.monotonic(), time.process_time()]))
     return reader
 
 
@@ -125,18 +154,17 @@ def compare(data: Path, num_pictures: int, rounds: int, say: Callable[[str], Non
     chosen = encoders(data)
     paths = sorted((data / "lfw" / "images_deepfunneled").glob("*/*.jpg"))[:num_pictures]
     fingerprints = load_reader(chosen, FEATURES).fingerprints()
-    ratios: list[float] = []
+    measured: list[tuple[Spent, Spent]] = []
     seconds: dict[str, float] = {}
-    walls: list[tuple[float, float]] = []
     for number in range(rounds):
         first = number % 2 == 0  # in turns, so that a machine that grows slower favours neither
         plain = time_plain(chosen, paths) if first else None
         ours, known = time_pipeline(chosen, fingerprints, paths)
         plain = plain or time_plain(chosen, paths)
-        ratios.append(ours / plain)
-        walls.append((ours, plain))
+        measured.append((ours, plain))
         seconds = {stage: seconds.get(stage, 0.0) + spent for stage, spent in known.seconds.items()}
-        say(f"round {number + 1}: {ours:.1f} s against {plain:.1f} s, load {os.getloadavg()[0]:.1f}")
+        say(f"round {number + 1}: {ours.wall:.1f} s against {plain.wall:.1f} s, load {os.getloadavg()[0]:.1f}")
+    ratios = [ours.wall / plain.wall for ours, plain in measured]
     stages = {stage: rounds * len(paths) / spent for stage, spent in seconds.items() if spent}
     return {
         "machine": describe_machine(),
@@ -145,8 +173,9 @@ def compare(data: Path, num_pictures: int, rounds: int, say: Callable[[str], Non
         "overhead": statistics.median(ratios),
         "target_met": statistics.median(ratios) <= TARGET,
         "ratios": ratios,
-        "walls": walls,
-        "pictures_per_s": statistics.median(len(paths) / ours for ours, _ in walls),
+        "cpu_ratios": [ours.cpu / plain.cpu for ours, plain in measured],
+        "seconds": [(ours.wall, plain.wall) for ours, plain in measured],
+        "pictures_per_s": statistics.median(len(paths) / ours.wall for ours, _ in measured),
         "stages": stages,
         "bottleneck": min(stages, key=lambda stage: stages[stage]),
         "gpu": _gpu(chosen, stages),
@@ -204,7 +233,7 @@ def describe(result: dict[str, Any]) -> str:
     """Return the figures as text."""
     ratios = ", ".join(f"{ratio:.3f}" for ratio in result["ratios"])
     stages = ", ".join(f"{stage} {rate:,.0f}" for stage, rate in sorted(result["stages"].items(), key=lambda s: s[1]))
-    gpu = result["gpu"]
+    gpu, cpu = result["gpu"], statistics.median(result["cpu_ratios"])
     told = (
         "not run: no GPU"
         if gpu is None
@@ -216,7 +245,8 @@ def describe(result: dict[str, Any]) -> str:
         f"{result['machine']}\n\n"
         f"{result['pictures']} photographs, {result['processes']} processes: {result['pictures_per_s']:.1f} a second; "
         f"{result['overhead']:.3f} x the time of decoding and the models alone (rounds: {ratios}; "
-        f"at most {TARGET}: {result['target_met']}); loading the models is left out of both.\n"
+        f"at most {TARGET}: {result['target_met']}), {cpu:.3f} x of the processors' time; loading the models is left "
+        "out of both.\n"
         f"Pictures per second and process, by stage, the slowest first: {stages}. Bottleneck: {result['bottleneck']}.\n"
         f"GPU: {told}."
     )

@@ -128,12 +128,14 @@ class FeatureStore:
     def find(self, dataset: Dataset) -> str:
         """Return the split that holds the mentions of a data set, told by the mentions and not by a name.
 
+        A data set without the mentions that were dropped (`select`) is found, too.
+
         Raises:
             CompatibilityError: None does; names the first mention that differs.
         """
         identity = identify(dataset)
         splits = self.manifest.splits
-        same = [name for name, record in splits.items() if record.sha256 == identity.sha256]
+        same = [name for name in splits if self._is_whole(name, identity) or self._is_kept(name, identity)]
         if same:
             return dataset.split if dataset.split in same else same[0]
         again = f"run the same `dualway features` command again, with --out {self.folder}"
@@ -145,9 +147,23 @@ class FeatureStore:
         difference = self._difference(dataset, identity)
         raise CompatibilityError(f"{self.folder}: its features are of other mentions ({difference}); {again}")
 
+    def _is_whole(self, split: str, identity: Identity) -> bool:
+        return self.manifest.splits[split].sha256 == identity.sha256
+
+    def _is_kept(self, split: str, identity: Identity) -> bool:
+        """Tell whether mentions are those of a split that were not dropped."""
+        record = self.manifest.splits[split]
+        if not record.dropped or record.mentions != len(identity.keys):
+            return False
+        keys = self._keys(split)
+        return bool((keys[self.reader(split).kept(len(keys))] == identity.keys).all())
+
+    def _keys(self, split: str) -> Array:
+        """Return the hash of each mention of a split, of those that were dropped too."""
+        return read_array(self.folder / split / "keys.npy", self.manifest.splits[split].arrays.get("keys"))
+
     def _difference(self, dataset: Dataset, identity: Identity) -> str:
-        record = self.manifest.splits[dataset.split or ""]
-        keys = read_array(self.folder / (dataset.split or "") / "keys.npy", record.arrays.get("keys"))
+        keys = self._keys(dataset.split or "")
         if len(keys) != len(identity.keys):
             return f"{len(keys):,} in the split {dataset.split} there, {len(identity.keys):,} now"
         first = int(np.flatnonzero(keys != identity.keys)[0]) if (keys != identity.keys).any() else 0
@@ -162,16 +178,16 @@ class FeatureStore:
             CompatibilityError: The store holds no features of these mentions.
         """
         split = self.find(dataset)
-        record = self.manifest.splits[split]
-        if not record.dropped:
+        if not self.manifest.splits[split].dropped or not self._is_whole(split, identify(dataset)):
             return dataset
-        return dataset.take(_Reader(self.folder / split, record, self.entities).kept(len(dataset)))
+        return dataset.take(self.reader(split).kept(len(dataset)))
 
     def load(self, dataset: Dataset, *, tokens: bool = False) -> tuple[Features, ExtractionReport]:
         """Return the features of a data set, and what was met when they were made.
 
         Args:
-            dataset: The mentions; gold is not looked at. Those that were dropped have no features (`select`).
+            dataset: The mentions, with or without those that were dropped, which have no features; gold is not looked
+                at.
             tokens: Also return the vectors of tokens, where they are there.
 
         Raises:

@@ -123,7 +123,7 @@ def load_models(recipe: Recipe) -> PictureReader:
 
 
 def _return_large_blocks() -> None:
-    """Have glibc give a large picture's memory back as it is freed; it would keep up to 200 MB of it for the next."""
+    """Have glibc give a large picture's memory back as it is freed; it would keep 100 MB and more of it."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**22)
 
