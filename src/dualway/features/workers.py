@@ -31,7 +31,8 @@ from dualway.features.shards import OnError, Shard, make_shard, read_shard
 
 PICTURE_S = 300.0  # a picture that takes longer has brought its process down
 MAX_WORKERS, WORTHWHILE = 8, 500  # processes, each with its models in memory; pictures that repay their start
-_M_MMAP_THRESHOLD = -3  # of glibc's mallopt: blocks of this size are the system's, not the heap's
+# Of glibc's mallopt: blocks of this size are the system's, not the heap's; so much may stay free at the heap's end.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 _DEATHS = 3  # of processes in a row, none of them on a picture
 
 
@@ -125,7 +126,10 @@ def load_models(recipe: Recipe) -> PictureReader:
 def _return_large_blocks() -> None:
     """Have glibc give a large picture's memory back as it is freed; it would keep 100 MB and more of it."""
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**22)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**22)
+        # Who sets the first has 128 kB of the second: memory went to and fro for every crop, a tenth of all time.
+        library.mallopt(_M_TRIM_THRESHOLD, 2**25)
 
 
 @dataclass
