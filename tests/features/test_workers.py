@@ -257,11 +257,13 @@ class TestErrors:
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from tests import readers
 from tests.features.test_workers import Build
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background without it
 build = Build(Path(sys.argv[1]), sys.argv[2:], size=1)
 build.run()
 """
