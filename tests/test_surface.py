@@ -22,6 +22,7 @@ ROOMS = [
     *(
         "datasets",
         "world",
+        "sources",
         "kb",
         "encoders",
         "vision",
@@ -32,7 +33,7 @@ ROOMS = [
         "systems",
         "evaluation",
     ),
-    *("run", "linker", "report", "example", "demo", "cli"),
+    *("index", "run", "linker", "report", "example", "demo", "cli"),
 ]
 HEAVY = {"torch", "transformers", "accelerate", "scipy", "numpy", "PIL", "cv2", "rapidfuzz", "safetensors"}
 

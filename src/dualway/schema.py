@@ -60,6 +60,20 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """A fact about an entity that is kept as data, not only as text (its names: docs/kb.md).
+
+    `value`: words, or in one form: a date as "1946-06-14", as "1946" or "1946-06" where no more is known, "194X" or
+    "19XX" for a decade or a century, "-0043" for 44 BC (EDTF); coordinates as "LATITUDE,LONGITUDE" in degrees; a number.
+    `id`: of the entity that the value is, where that is known.
+    """
+
+    name: str
+    value: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """A record of the knowledge base. Two entities may share a name; never an id."""
 
@@ -69,6 +83,7 @@ class Entity:
     types: tuple[str, ...] = ()
     representations: tuple[Representation, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import pytest
 from dualway.errors import DataError, KnowledgeBaseError, StorageError
 from dualway.kb import changes
 from dualway.kb.changes import changing
+from dualway.kb.migrations import SCHEMA_VERSION
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity, Picture, Representation
 from dualway.storage import read_json, write_json
@@ -41,7 +42,9 @@ def rename(folder: Path, entity_id: str, name: str) -> None:
 def make_old(folder: Path) -> None:
     """Turn a fresh knowledge base into one that an older dualway has built, without flags and folders of pictures."""
     with closing(sqlite3.connect(folder / "kb.sqlite")) as connection:
-        connection.executescript("DROP TABLE kept_out; PRAGMA user_version = 1; VACUUM")
+        connection.executescript(
+            "DROP TABLE kept_out; DROP TABLE fields; DROP TABLE history; PRAGMA user_version = 1; VACUUM"
+        )
     manifest = read_json(folder / "manifest.json")
     del manifest["database"], manifest["picture_roots"]
     write_json(folder / "manifest.json", {**manifest, "schema": 1})
@@ -208,7 +211,7 @@ class TestOlder:
             kb.check()
             assert list(kb.entities()) == people
             assert kb.kept_out == {"Q42"}
-            assert kb.manifest.schema == 2
+            assert kb.manifest.schema == SCHEMA_VERSION
 
 
 class TestReaders:

@@ -62,9 +62,33 @@ MIGRATIONS: tuple[str, ...] = (
         revision INTEGER NOT NULL          -- in which this was wished
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE fields (
+        entity INTEGER NOT NULL REFERENCES entities (row) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        name   TEXT NOT NULL,
+        value  TEXT NOT NULL,
+        id     TEXT NOT NULL,              -- of the entity that the value is, or nothing
+        PRIMARY KEY (entity, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE history (
+        id       TEXT NOT NULL,            -- of the entity
+        revision INTEGER NOT NULL,         -- that changed, added or removed it
+        before   TEXT,                     -- the record before that, as JSON; NULL where there was none
+        PRIMARY KEY (id, revision)
+    ) WITHOUT ROWID;
+    CREATE INDEX history_by_revision ON history (revision);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
+
+# Tables that a database of an older schema lacks, with their columns; it is read as if they were there and empty.
+_LATER = {
+    "kept_out": "id, erased, revision",
+    "fields": "entity, number, name, value, id",
+    "history": "id, revision, before",
+}
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
@@ -76,3 +100,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring a writable database to the current schema, each step in its own transaction."""
     for number in range(schema_version(connection), SCHEMA_VERSION):
         connection.executescript(f"BEGIN; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+
+
+def complete_for_reading(connection: sqlite3.Connection) -> None:
+    """Add what an older database lacks as empty temporary tables, which only this connection sees."""
+    present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table, columns in _LATER.items():
+        if table not in present:
+            connection.execute(f"CREATE TEMP TABLE {table} ({columns})")

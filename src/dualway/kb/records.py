@@ -6,9 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from dualway.errors import DataError
-from dualway.schema import Entity, Picture, Representation
+from dualway.schema import Entity, Field, Picture, Representation
 from dualway.text import repair
 
 # Part of the compatibility fingerprint. Raise it when stored records come to mean something else to a trained model;
@@ -36,12 +37,13 @@ def clean(entity: Entity) -> Entity:
         types=tuple(map(repair, entity.types)),
         representations=tuple(_clean_representation(r, entity.id) for r in entity.representations if r.text.strip()),
         pictures=tuple(Picture(repair(p.path), repair(p.source), repair(p.licence)) for p in entity.pictures),
+        fields=tuple(_clean_field(field, entity.id) for field in entity.fields if field.value.strip()),
     )
 
 
 def content_hash(entity: Entity) -> bytes:
     """Return the sha256 of all that the record says; only when a text was made (`created_at`) does not count."""
-    record = [
+    record: list[Any] = [
         entity.id,
         entity.name,
         entity.aliases,
@@ -49,6 +51,8 @@ def content_hash(entity: Entity) -> bytes:
         [(r.kind, r.text, r.source, r.language, r.revision, r.licence) for r in entity.representations],
         [(p.path, p.source, p.licence) for p in entity.pictures],
     ]
+    if entity.fields:  # a record without any has the hash that it had before there were fields
+        record.append([(f.name, f.value, f.id) for f in entity.fields])
     return hashlib.sha256(json.dumps(record, separators=(",", ":")).encode("ascii")).digest()
 
 
@@ -92,3 +96,9 @@ def _clean_representation(representation: Representation, entity_id: str) -> Rep
         licence=repair(representation.licence),
         created_at=repair(representation.created_at),
     )
+
+
+def _clean_field(field: Field, entity_id: str) -> Field:
+    if not _KIND.fullmatch(field.name):
+        raise DataError(f"name of a field {field.name!r}; write a word such as born or coordinates", id=entity_id)
+    return Field(field.name, repair(field.value), repair(field.id))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dualway.errors import KnowledgeBaseError
-from dualway.schema import Entity, Picture, Representation
+from dualway.schema import Entity, Field, Picture, Representation
 
 Row = tuple[Any, ...]
 Fetch = Callable[..., list[Row]]  # a query and its values -> all rows
 
 # The parts of a record that have a table of their own, a row a value.
-PARTS = ("aliases", "types", "representations", "pictures")
+PARTS = ("aliases", "types", "representations", "pictures", "fields")
 
 # Kinds of text in the order in which they are joined when nobody chose; other kinds follow by name.
 KIND_ORDER = ("properties", "description", "profile", "static", "dynamic", "text")
@@ -24,6 +24,7 @@ _INSERTS = {
     "types": "INSERT INTO types VALUES (?, ?, ?)",
     "representations": "INSERT INTO representations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "pictures": "INSERT INTO pictures VALUES (?, ?, ?, ?, ?)",
+    "fields": "INSERT INTO fields VALUES (?, ?, ?, ?, ?)",
 }
 
 
@@ -37,6 +38,7 @@ def part_rows(row: int, entity: Entity) -> dict[str, list[Row]]:
             for n, r in enumerate(entity.representations)
         ],
         "pictures": [(row, n, p.path, p.source, p.licence) for n, p in enumerate(entity.pictures)],
+        "fields": [(row, n, f.name, f.value, f.id) for n, f in enumerate(entity.fields)],
     }
 
 
@@ -65,6 +67,7 @@ def read_entity(fetch: Fetch, row: int, entity_id: str, name: str) -> Entity:
             for fields in values("kind, text, source, language, revision, licence, created_at", "representations")
         ),
         pictures=tuple(Picture(*fields) for fields in values("path, source, licence", "pictures")),
+        fields=tuple(Field(*parts) for parts in values("name, value, id", "fields")),
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from dualway.errors import KnowledgeBaseError
 from dualway.kb.manifest import Manifest, check_schema, read_manifest
+from dualway.kb.migrations import complete_for_reading
 from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
 from dualway.kb.roots import PictureRoots, absolute, describe_roots
 from dualway.kb.rows import read_entity, require_kinds
@@ -136,6 +137,7 @@ class KnowledgeBase:
         kb = cls(path, manifest, _connect(path / manifest.database))
         try:
             kb._check_manifest()
+            complete_for_reading(kb._connection)
         except BaseException:
             kb.close()
             raise
@@ -354,16 +356,11 @@ class KnowledgeBase:
 
     @cached_property
     def _flags(self) -> dict[str, int]:
-        return dict(self._fetch("SELECT id, erased FROM kept_out")) if self._has_flags else {}
+        return dict(self._fetch("SELECT id, erased FROM kept_out"))
 
     @property
     def _rows_kept_out(self) -> str:
-        """A query; of nothing where the database is older than the flags."""
-        return f"SELECT row FROM entities{' JOIN kept_out USING (id)' if self._has_flags else ' WHERE 0'}"
-
-    @cached_property
-    def _has_flags(self) -> bool:
-        return self._fetch("PRAGMA user_version")[0][0] >= 2
+        return "SELECT row FROM entities JOIN kept_out USING (id)"
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
