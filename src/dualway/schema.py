@@ -64,7 +64,7 @@ class Field:
     """A fact about an entity that is kept as data, not only as text (its names: docs/kb.md).
 
     `value`: words, or in one form: a date as "1946-06-14", as "1946" or "1946-06" where no more is known, "194X" or
-    "19XX" for a decade or a century, "-0043" for 44 BC (EDTF); coordinates as "LATITUDE,LONGITUDE" in degrees; a number.
+    "19XX" for a decade or a century, "-0043" for 44 BC (EDTF); coordinates as "LATITUDE,LONGITUDE" in degrees.
     `id`: of the entity that the value is, where that is known.
     """
 

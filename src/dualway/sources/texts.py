@@ -1,4 +1,4 @@
-"""What a source of texts about entities is asked, and what it answers: one answer for every entity, or why there is none."""
+"""What a source of texts about entities is asked, and what it answers: one answer for each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer for one entity: its text, or in `problem` why there is none ("no such page", "disambiguation page")."""
+    """The answer for one entity: its text, or why there is none ("no such page", "disambiguation page")."""
 
     entity_id: str
     representation: Representation | None = None
