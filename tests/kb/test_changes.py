@@ -43,7 +43,8 @@ def make_old(folder: Path) -> None:
     """Turn a fresh knowledge base into one that an older dualway has built, without flags and folders of pictures."""
     with closing(sqlite3.connect(folder / "kb.sqlite")) as connection:
         connection.executescript(
-            "DROP TABLE kept_out; DROP TABLE fields; DROP TABLE history; PRAGMA user_version = 1; VACUUM"
+            "DROP TABLE kept_out; DROP TABLE fields; DROP TABLE history; DROP INDEX types_by_type; "
+            "PRAGMA user_version = 1; VACUUM"
         )
     manifest = read_json(folder / "manifest.json")
     del manifest["database"], manifest["picture_roots"]
@@ -322,10 +323,13 @@ KILLS = textwrap.dedent(
     """
     import dataclasses, os, random, shutil, signal, sys, time, traceback
     from pathlib import Path
+    from dualway.kb import layers
     from dualway.kb.changes import changing
     from dualway.kb.store import KnowledgeBase
 
     source, out, way = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    if way == "delta":
+        layers.SMALL = 0
 
     def change(folder):
         with changing(folder) as change:
@@ -377,7 +381,7 @@ KILLS = textwrap.dedent(
 
 
 class TestKills:
-    @pytest.mark.parametrize("way", ["change", "erase"])
+    @pytest.mark.parametrize("way", ["change", "delta", "erase"])
     def test_the_old_state_or_the_new_one_whenever_it_is_killed(self, tmp_path, way):
         entities = [Entity(f"Q{n}", f"name {n}", ("alias",) * 5, pictures=(Picture(f"{n}.jpg"),)) for n in range(150)]
         source, out = tmp_path / "source", tmp_path / "out"

@@ -19,6 +19,7 @@ MANIFEST = "manifest.json"
 DATABASE = "kb.sqlite"  # of a fresh build; a changed one carries its revision, see `database_of`
 
 _DATABASE = re.compile(r"kb(-[1-9][0-9]*)?\.sqlite")
+_DELTA = re.compile(r"(kb-[1-9][0-9]*\.delta\.sqlite)?")
 _TYPES: dict[str, type] = {
     "schema": int,
     "compatibility": str,
@@ -47,7 +48,8 @@ class Manifest:
     picture_root: str  # the folder that relative picture paths start from
     created: str
     dualway: str
-    database: str = DATABASE  # the file beside the manifest that holds this revision
+    database: str = DATABASE  # the file beside the manifest that holds this revision, but for
+    delta: str = ""  # what was changed since, in a file of its own; "" where nothing was
     # Every folder that pictures are taken from, with the way to it from this one: see roots.PictureRoots.
     picture_roots: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -60,6 +62,11 @@ class Manifest:
 def database_of(revision: int) -> str:
     """Return the name of the database file of a changed knowledge base."""
     return f"kb-{revision}.sqlite"
+
+
+def delta_of(revision: int) -> str:
+    """Return the name of the file of what was changed up to a revision."""
+    return f"kb-{revision}.delta.sqlite"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -116,12 +123,16 @@ def _parse(path: Path, values: dict[str, Any]) -> Manifest:
     database, roots = values.get("database", DATABASE), values.get("picture_roots", {})
     if not isinstance(database, str) or not _DATABASE.fullmatch(database):
         raise _damaged(path, f"'database' is {database!r}")
+    delta = values.get("delta", "")
+    if not isinstance(delta, str) or not _DELTA.fullmatch(delta):
+        raise _damaged(path, f"'delta' is {delta!r}")
     if not isinstance(roots, dict) or not all(isinstance(text, str) for pair in roots.items() for text in pair):
         raise _damaged(path, "'picture_roots' is not a table of folders")
     return replace(
         Manifest(**{key: values[key] for key in _TYPES}),
         representation=tuple(representation),
         database=database,
+        delta=delta,
         picture_roots=roots,
     )
 

@@ -78,6 +78,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (id, revision)
     ) WITHOUT ROWID;
     CREATE INDEX history_by_revision ON history (revision);
+    CREATE INDEX types_by_type ON types (type);
+    -- A row without an id says from where on the history is whole.
+    INSERT INTO history SELECT '', MAX(number), NULL FROM revisions HAVING COUNT(*) > 1;
     """,
 )
 

@@ -19,12 +19,12 @@ PARTS = ("aliases", "types", "representations", "pictures", "fields")
 KIND_ORDER = ("properties", "description", "profile", "static", "dynamic", "text")
 
 _INSERTS = {
-    "entities": "INSERT INTO entities VALUES (?, ?, ?, ?, ?)",
-    "aliases": "INSERT INTO aliases VALUES (?, ?, ?)",
-    "types": "INSERT INTO types VALUES (?, ?, ?)",
-    "representations": "INSERT INTO representations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "pictures": "INSERT INTO pictures VALUES (?, ?, ?, ?, ?)",
-    "fields": "INSERT INTO fields VALUES (?, ?, ?, ?, ?)",
+    "entities": "INSERT INTO main.entities VALUES (?, ?, ?, ?, ?)",
+    "aliases": "INSERT INTO main.aliases VALUES (?, ?, ?)",
+    "types": "INSERT INTO main.types VALUES (?, ?, ?)",
+    "representations": "INSERT INTO main.representations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "pictures": "INSERT INTO main.pictures VALUES (?, ?, ?, ?, ?)",
+    "fields": "INSERT INTO main.fields VALUES (?, ?, ?, ?, ?)",
 }
 
 
@@ -43,7 +43,7 @@ def part_rows(row: int, entity: Entity) -> dict[str, list[Row]]:
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[Row]) -> None:
-    """Insert whole rows into a table.
+    """Insert whole rows into a table of the connection's own database.
 
     Raises:
         sqlite3.IntegrityError: An id that is there already.

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from dualway.errors import KnowledgeBaseError
+from dualway.kb.history import EntityChange, differences
+from dualway.kb.layers import attach, join
 from dualway.kb.manifest import Manifest, check_schema, read_manifest
 from dualway.kb.migrations import complete_for_reading
 from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
@@ -136,8 +138,8 @@ class KnowledgeBase:
     def _open(cls, path: Path, manifest: Manifest) -> KnowledgeBase:
         kb = cls(path, manifest, _connect(path / manifest.database))
         try:
+            kb._complete()
             kb._check_manifest()
-            complete_for_reading(kb._connection)
         except BaseException:
             kb.close()
             raise
@@ -204,6 +206,19 @@ class KnowledgeBase:
     def ids(self) -> list[str]:
         """Ids in row order."""
         return [entity_id for (entity_id,) in self._fetch("SELECT id FROM entities ORDER BY row")]
+
+    @cached_property
+    def keys(self) -> IntArray:
+        """The number by which the database knows each entity, int64 [n], rising; one is never given to another entity.
+
+        Rows count the entities of this state: 0 .. n-1. Keys have gaps where entities were removed.
+        """
+        return np.array(self._fetch("SELECT row FROM entities ORDER BY row"), dtype=np.int64).reshape(-1)
+
+    @cached_property
+    def changed_in(self) -> IntArray:
+        """The revision in which each entity last changed, int64 [n], in row order."""
+        return np.array(self._fetch("SELECT revision FROM entities ORDER BY row"), dtype=np.int64).reshape(-1)
 
     @cached_property
     def names(self) -> list[str]:
@@ -280,9 +295,22 @@ class KnowledgeBase:
         return [" ".join(filter(None, texts)) for texts in zip(*columns)] if columns else [""] * len(self)
 
     def changes(self, since: int) -> Iterator[str]:
-        """Yield the ids of the entities that were added or changed after revision `since`, in row order."""
+        """Yield the ids of the entities that were added or changed after revision `since`, in row order.
+
+        Those that were removed are told by `differences`.
+        """
         for (entity_id,) in self._fetch("SELECT id FROM entities WHERE revision > ? ORDER BY row", since):
             yield entity_id
+
+    def differences(self, since: int, until: int | None = None) -> Iterator[EntityChange]:
+        """Yield the entities that differ between two revisions (the present one by default), in the order of ids.
+
+        Entities that were erased are not told.
+
+        Raises:
+            KnowledgeBaseError: No such revision, or what was changed so long ago is not kept.
+        """
+        yield from differences(self._fetch, since, self.revision if until is None else until)
 
     def revisions(self) -> list[Revision]:
         """Return all states so far, the present one last."""
@@ -299,7 +327,7 @@ class KnowledgeBase:
                 *last,
             )
             for row, _, path, source, licence in page:
-                yield row, Picture(path, source, licence)
+                yield int(np.searchsorted(self.keys, row)), Picture(path, source, licence)
             if len(page) < _PAGE:
                 return
             last = page[-1][:2]
@@ -367,20 +395,30 @@ class KnowledgeBase:
         return {entity_id: row for row, entity_id in enumerate(self.ids)}
 
     def _texts_of(self, kind: str) -> list[str | None]:
-        first = "SELECT text FROM representations WHERE entity = e.row AND kind = ? ORDER BY number LIMIT 1"
-        return [text for (text,) in self._fetch(f"SELECT ({first}) FROM entities e ORDER BY e.row", kind)]
+        query = "SELECT entity, text FROM representations WHERE kind = ? ORDER BY entity, number DESC"
+        first = dict(self._fetch(query, kind))  # the last that is put in stays: of each entity the first
+        return [first.get(key) for key in self.keys.tolist()]
 
     def _fetch_lists(self, table: str, column: str) -> list[tuple[str, ...]]:
-        pairs = self._fetch(
-            f"SELECT e.row, v.{column} FROM entities e LEFT JOIN {table} v ON v.entity = e.row ORDER BY e.row, v.number"
-        )
-        return [
-            tuple(value for _, value in group if value is not None) for _, group in groupby(pairs, key=lambda p: p[0])
-        ]
+        pairs = self._fetch(f"SELECT entity, {column} FROM {table} ORDER BY entity, number")
+        values = {key: tuple(value for _, value in group) for key, group in groupby(pairs, key=lambda pair: pair[0])}
+        return [values.get(key, ()) for key in self.keys.tolist()]
 
-    def _check_manifest(self) -> None:
+    def _complete(self) -> None:
+        """Let tables that an older database lacks be empty ones, and those of base and delta be one."""
         (version,) = self._fetch("PRAGMA user_version")[0]
         check_schema(self._database, version)
+        try:
+            if self._manifest.delta:
+                _require(self._path / self._manifest.delta)
+                attach(self._connection, self._path / self._manifest.delta, "delta")
+                join(self._connection, base="main", delta="delta")
+            else:
+                complete_for_reading(self._connection)
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from error
+
+    def _check_manifest(self) -> None:
         last = self._fetch("SELECT number, content FROM revisions ORDER BY number DESC LIMIT 1")
         (num_entities,) = self._fetch("SELECT COUNT(*) FROM entities")[0]
         recorded = (self.revision, self.fingerprint.content, self._manifest.counts.get("entities"))
@@ -410,9 +448,13 @@ class KnowledgeBase:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the database read-only: no lock file, no journal, no change of a byte."""
-    if not path.is_file():
-        raise KnowledgeBaseError(f"{path}: missing; restore the folder or build the knowledge base again")
+    _require(path)
     try:
         return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
     except sqlite3.Error as error:
         raise KnowledgeBaseError(f"{path}: cannot be opened ({error}); check its permissions") from error
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise KnowledgeBaseError(f"{path}: missing; restore the folder or build the knowledge base again")
