@@ -367,6 +367,14 @@ class KnowledgeBase:
         if content_fingerprint(format_total(total)) != self.fingerprint.content:
             raise self._damaged("entities are missing or foreign: the content fingerprint is not the manifest's")
 
+    def query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows that an SQL query of this room gives.
+
+        Raises:
+            KnowledgeBaseError: The database is damaged, or was closed.
+        """
+        return self._fetch(query, *values)
+
     def close(self) -> None:
         """Close the database; what was loaded stays usable."""
         self._connection.close()
