@@ -41,7 +41,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     say(f"real data at {os.environ.get('DUALWAY_REALDATA', '../shared/realdata')}; real model: all-MiniLM-L6-v2")
     for marker, label in _KINDS.items():
         counts = {
-            outcome: sum(marker in report.keywords for report in terminalreporter.stats.get(outcome, []))
+            outcome: sum(
+                marker in getattr(report, "keywords", ()) for report in terminalreporter.stats.get(outcome, [])
+            )
             for outcome in ("passed", "failed", "error", "skipped")
         }
         shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)

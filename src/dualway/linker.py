@@ -12,12 +12,12 @@ import numpy as np
 
 from dualway import __version__
 from dualway.candidates.given import GivenCandidates
-from dualway.candidates.names import NameIndex
 from dualway.config import UNTRAINED, EncoderConfig
 from dualway.datasets.candidate_files import CandidateFile
 from dualway.encoders.weights import fingerprint_folder
 from dualway.errors import KnowledgeBaseError, UsageError
 from dualway.features.extract import ExtractionReport
+from dualway.index.names import open_names
 from dualway.kb.store import KnowledgeBase
 from dualway.linking.mentions import MentionFinder
 from dualway.protocols import CandidateSource, Task
@@ -102,7 +102,7 @@ class Linker:
         """
         opened = _open(kb)
         if text_encoder is None:
-            names = NameIndex(opened.ids, opened.names, opened.aliases)
+            names = open_names(opened)
             source = names if candidates is None else GivenCandidates(candidates, opened, names)
             return cls(opened, source, _UntrainedRanker(FromKb(names, None)))
         preset = replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder))

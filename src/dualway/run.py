@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dualway import __version__
 from dualway.candidates.given import GivenCandidates
-from dualway.candidates.names import NameIndex
 from dualway.candidates.prior import MentionPrior
 from dualway.candidates.union import make_source
 from dualway.config import UNTRAINED, Preset, from_dict, to_dict
@@ -34,6 +33,7 @@ from dualway.features.identities import CandidateIdentifier
 from dualway.features.models import PICTURES, compares_faces, load_classifier, load_face_reader, load_identifier
 from dualway.features.regions import read_regions
 from dualway.features.texts import EntityTexts, Texts
+from dualway.index.names import open_names
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
@@ -242,7 +242,7 @@ class Pipeline:
         self._meter, self._regions = meter, regions
         if features is not None:
             features.check(preset, kb)
-        self.names = NameIndex(kb.ids, kb.names, kb.aliases)
+        self.names = open_names(kb)
         self.given = None if candidates is None else GivenCandidates(candidates, kb, self.names, by_gold=by_gold)
         self.source = self.given or make_source(preset.candidates, kb, self.names, prior)
         if features is None:

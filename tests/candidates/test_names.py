@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
 import time
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualway.candidates import names as names_module
+from dualway.candidates.name_segments import blocks, build_segment
+from dualway.candidates.name_store import LIST, read_list, write_block, write_list, write_segments
 from dualway.candidates.names import NameIndex
-from dualway.candidates.similarity import NameWeights, caption_words, name_key
-from dualway.schema import Mention
+from dualway.candidates.similarity import (
+    NameWeights,
+    caption_features,
+    caption_words,
+    mention_features,
+    name_features,
+    name_key,
+)
+from dualway.kb.changes import changing
+from dualway.kb.following import advance
+from dualway.kb.store import KnowledgeBase
+from dualway.schema import Entity, Mention
 from dualway.text import match_key, without_brackets
 
 PEOPLE = {
@@ -380,6 +396,349 @@ def test_a_large_knowledge_base_is_indexed_and_searched_in_bounded_time_and_memo
     assert (lists.scores[:, 0] > 1 - 1e-5).all()
     assert time.perf_counter() - start < 30
     assert peak < 200e6
+
+
+def plain_search(vectors, ids: list[str], m: Mention, k: int) -> tuple[list[int], list[float]]:
+    """The definition, written plainly: every name's vector against the mention's, then a sort by score and id."""
+    mine: dict[str, float] = {}
+    for feature, value in chain(mention_features(m.surface, NameWeights()), caption_features(m, NameWeights())):
+        mine[feature] = mine.get(feature, 0.0) + value
+    best: dict[int, int] = {}
+    for row, vector in vectors:
+        shared = [value * mine[feature] for feature, value in vector if feature in mine]
+        if shared:
+            best[row] = max(best.get(row, 0), round(math.fsum(shared) * 2**20))
+    rows = sorted(best, key=lambda row: (-best[row], ids[row]))[:k]
+    return rows, [best[row] / 2**20 for row in rows]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(NAME, st.lists(NAME, max_size=2)), min_size=1, max_size=25),
+    st.lists(st.tuples(NAME, NAME), min_size=1, max_size=4),
+    st.integers(1, 12),
+)
+def test_the_search_is_the_plain_definition(names, said, k):
+    ids = [f"Q{i * 7 % 25}" for i in range(len(names))]
+    mentions = [mention(surface, f"{surface} {text}") for surface, text in said]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names_module, "_BLOCK", 2)  # so that few names are enough for a bound
+        lists = NameIndex(ids, [name for name, _ in names], [aliases for _, aliases in names]).search(mentions, k)
+    vectors = [(row, list(name_features(n))) for row, (name, more) in enumerate(names) for n in (name, *more)]
+    for i, m in enumerate(mentions):
+        rows, scores = plain_search(vectors, ids, m, k)
+        assert lists.rows[i].tolist() == rows + [-1] * (k - len(rows))
+        assert lists.scores[i].tolist() == scores + [0.0] * (k - len(rows))
+
+
+class Living:
+    """Entities that are added, changed and removed, as a knowledge base keeps them: a key stays with its entity."""
+
+    def __init__(self) -> None:
+        self.entities: dict[int, tuple[str, str, tuple[str, ...], int]] = {}  # key: id, name, aliases, revision
+        self.revision, self.next_key, self.asked = 1, 0, 0
+
+    def add(self, entity_id: str, name: str, aliases: tuple[str, ...] = ()) -> None:
+        self.entities[self.next_key] = (entity_id, name, aliases, self.revision)
+        self.next_key += 3
+
+    def change(self, key: int, name: str, aliases: tuple[str, ...] = ()) -> None:
+        self.entities[key] = (self.entities[key][0], name, aliases, self.revision)
+
+    def state(self):
+        """What `open` and `apply` are told."""
+        listed = list(self.entities.values())
+
+        def names_of(rows):
+            self.asked += len(rows)
+            return [(listed[row][1], listed[row][2]) for row in rows.tolist()]
+
+        keys = np.array(list(self.entities), dtype=np.int64)
+        revisions = np.array([revision for *_, revision in listed], dtype=np.int64)
+        return keys, revisions, [entity_id for entity_id, *_ in listed], names_of
+
+    def fresh(self) -> NameIndex:
+        listed = self.entities.values()
+        return NameIndex([e[0] for e in listed], [e[1] for e in listed], [e[2] for e in listed])
+
+    def write(self, folder: Path, max_strings: int = 3) -> None:
+        rows = [(key, name, aliases) for key, (_, name, aliases, _) in self.entities.items()]
+        write_list(folder, [write_block(folder, block, self.revision) for block in blocks(rows, max_strings)])
+
+
+ASKED = [
+    mention("Foster"),
+    mention("J. Foster", "J. Foster met Ben"),
+    mention("FBI"),
+    mention("joão x", "joão x o'neil"),
+]
+
+
+def assert_same(one: NameIndex, other: NameIndex) -> None:
+    """Compare all answers of two indexes, to the last bit."""
+    assert len(one) == len(other)
+    surfaces = [m.surface for m in ASKED]
+    for k in (1, 3, 40):
+        a, b = one.search(ASKED, k), other.search(ASKED, k)
+        assert a.rows.tolist() == b.rows.tolist()
+        assert a.scores.tolist() == b.scores.tolist()
+        assert one.score(surfaces, b.rows).tolist() == other.score(surfaces, b.rows).tolist()
+        assert one.caption_score(ASKED, b.rows).tolist() == other.caption_score(ASKED, b.rows).tolist()
+    assert one.score_all(surfaces).tolist() == other.score_all(surfaces).tolist()
+    assert one.caption_score_all(ASKED).tolist() == other.caption_score_all(ASKED).tolist()
+
+
+STEP = st.tuples(
+    st.sampled_from(["add", "add", "change", "remove", "save", "reopen"]),
+    st.integers(0, 99),
+    NAME,
+    st.lists(NAME, max_size=2),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEP, max_size=20), st.lists(NAME, max_size=8))
+def test_an_index_that_lives_answers_as_one_built_anew(tmp_path_factory, steps, names):
+    folder = tmp_path_factory.mktemp("names")
+    living = Living()
+    for i, name in enumerate(names):
+        living.add(f"Q{i}", name)
+    living.write(folder)
+    index = NameIndex.open(folder, *living.state())
+    seen = [(index, living.fresh())]
+    for what, number, name, aliases in steps:
+        living.revision += 1
+        keys = list(living.entities)
+        if what == "add" or (what in ("change", "remove") and not keys):
+            living.add(f"Q{number}-{living.next_key}", name, tuple(aliases))
+        elif what == "change":
+            living.change(keys[number % len(keys)], name, tuple(aliases))
+        elif what == "remove":
+            del living.entities[keys[number % len(keys)]]
+        if what == "save":
+            index = index.save(folder)
+        elif what == "reopen":
+            index = NameIndex.open(folder, *living.state())
+            assert index.damaged == ()
+        else:
+            index = index.apply(*living.state())
+        seen.append((index, living.fresh()))
+    assert_same(NameIndex.open(folder, *living.state()), living.fresh())
+    for index, fresh in (seen[0], seen[len(seen) // 2], seen[-1]):  # those that came before are what they were
+        assert_same(index, fresh)
+
+
+class TestLiving:
+    @pytest.fixture
+    def living(self) -> Living:
+        living = Living()
+        for entity_id, name in PEOPLE.items():
+            living.add(entity_id, name, ("Foster too",) if entity_id == "Q6" else ())
+        return living
+
+    def test_only_what_was_changed_is_asked_for(self, living, tmp_path):
+        living.write(tmp_path)
+        index = NameIndex.open(tmp_path, *living.state())
+        assert living.asked == 0
+        living.revision = 2
+        living.change(6, "Jodie Foster the Second")
+        living.add("Q99", "Zita Novak")
+        del living.entities[0]
+        changed = index.apply(*living.state())
+        assert living.asked == 2
+        assert_same(changed, living.fresh())
+        assert living.asked == 2
+        reopened = NameIndex.open(tmp_path, *living.state())
+        assert living.asked == 4  # nothing was saved
+        assert_same(reopened, living.fresh())
+
+    def test_what_was_saved_is_not_asked_for_again(self, living, tmp_path):
+        index = NameIndex.open(None, *living.state())
+        living.revision = 2
+        living.change(6, "Jodie Foster the Second")
+        saved = index.apply(*living.state()).save(tmp_path)
+        asked = living.asked
+        reopened = NameIndex.open(tmp_path, *living.state())
+        assert (living.asked, reopened.damaged) == (asked, ())
+        for one in (saved, reopened):
+            assert_same(one, living.fresh())
+        assert saved.save(tmp_path).num_segments == saved.num_segments
+        assert_same(NameIndex.open(tmp_path, *living.state()), living.fresh())
+
+    def test_a_thousand_changes_make_few_segments_in_memory_and_on_disk(self, living, tmp_path):
+        living.write(tmp_path, 10**6)
+        index = NameIndex.open(tmp_path, *living.state())
+        for i in range(1000):
+            living.revision += 1
+            living.add(f"N{i}", f"Number {i}")
+            index = index.apply(*living.state())
+            if i % 100 == 99:
+                index = index.save(tmp_path)
+        assert index.num_segments <= 8
+        assert len(read_list(tmp_path)) == index.num_segments
+        assert_same(index, living.fresh())
+
+    def test_an_entity_that_comes_back_under_its_key_is_the_new_one(self, living):
+        index = NameIndex.open(None, *living.state())
+        living.revision = 2
+        was = living.entities.pop(0)
+        without = index.apply(*living.state())
+        living.revision = 3
+        living.entities = {0: (was[0], "Somebody Else", (), 3), **living.entities}
+        assert_same(without.apply(*living.state()), living.fresh())
+        assert_same(index.apply(*living.state()), living.fresh())
+
+    def test_back_to_an_older_state_is_a_change_too(self, living):
+        old, old_state = NameIndex.open(None, *living.state()), living.state()
+        living.revision = 2
+        living.change(3, "Renamed")
+        living.add("Q99", "New")
+        assert_same(old.apply(*living.state()).apply(*old_state), old)
+
+    def test_ids_decide_between_equals_wherever_they_are_added(self, living):
+        index = NameIndex.open(None, *living.state())
+        for i, entity_id in enumerate(["A", "Q50", "Q10", "é", "Z", "Q5"]):
+            living.revision = 2 + i
+            living.add(entity_id, "João Silva")
+            index = index.apply(*living.state())
+        lists = index.search([mention("João Silva")], 20)
+        ids = living.state()[2]
+        equal = [ids[row] for row, score in zip(lists.rows[0], lists.scores[0]) if score == 1.0]
+        assert equal == sorted(equal)
+        assert len(equal) == 8
+
+    def test_from_nothing_and_back_to_nothing(self, living):
+        nothing = NameIndex.open(None, *Living().state())
+        assert (len(nothing), nothing.num_strings) == (0, 0)
+        assert_same(nothing.apply(*living.state()), living.fresh())
+        assert_same(NameIndex.open(None, *living.state()).apply(*Living().state()), nothing)
+        assert nothing.score(["Foster"], np.array([[-1, -1]])).tolist() == [[0.0, 0.0]]
+
+    def test_names_of_entities_that_are_gone_are_erased_from_the_files_when_asked(self, living, tmp_path):
+        living.write(tmp_path, 10**6)
+        index = NameIndex.open(tmp_path, *living.state())
+        living.revision = 2
+        del living.entities[3]
+        index = index.apply(*living.state())
+        before = {file.file for file in read_list(tmp_path)}
+        index = index.save(tmp_path)
+        assert before <= {file.file for file in read_list(tmp_path)}
+        index = index.save(tmp_path, erase=[3])
+        files = {file.file for file in read_list(tmp_path)}
+        assert not before & files
+        assert {path.name for path in tmp_path.iterdir()} == {LIST, *files}
+        rows = [(key, name, aliases) for key, (_, name, aliases, _) in living.entities.items()]
+        segment = NameIndex.open(tmp_path, *living.state())._parts[0].segment
+        assert segment.features.tolist() == build_segment(rows, 1).features.tolist()
+        assert_same(index, living.fresh())
+
+    def test_two_states_use_one_folder_at_once(self, living, tmp_path):
+        living.write(tmp_path)
+        old = NameIndex.open(tmp_path, *living.state(), revision=1)
+        old_state, old_fresh = living.state(), living.fresh()
+        living.revision = 2
+        living.change(3, "Renamed Foster")
+        new = old.apply(*living.state(), revision=2).save(tmp_path)
+        assert_same(old, old_fresh)
+        assert_same(new, living.fresh())
+        # The older state opened after that: what was written later is not believed.
+        assert_same(NameIndex.open(tmp_path, *old_state, revision=1), old_fresh)
+        assert_same(NameIndex.open(tmp_path, *living.state(), revision=2), living.fresh())
+
+    def test_an_entity_in_two_segments_counts_as_the_later_one_says(self, living, tmp_path):
+        living.write(tmp_path)
+        files = read_list(tmp_path)
+        again = write_block(tmp_path, [(0, "Jodie Foster", ()), (3, "Another Foster", ())], 2)
+        write_list(tmp_path, [*files, again])
+        index = NameIndex.open(tmp_path, *living.state())
+        living.change(3, "Another Foster")
+        assert living.asked == 0
+        assert_same(index, living.fresh())
+
+    def test_damaged_missing_and_foreign_files_are_told_and_done_without(self, living, tmp_path):
+        living.write(tmp_path)
+        files = [tmp_path / file.file for file in read_list(tmp_path)]
+        files[0].write_bytes(b"\0" + files[0].read_bytes()[1:])
+        files[1].unlink()
+        files[2].write_bytes(files[3].read_bytes())
+        index = NameIndex.open(tmp_path, *living.state())
+        assert index.damaged == tuple(files[:3])
+        assert 0 < living.asked < len(living.entities)
+        assert_same(index, living.fresh())
+        mended = index.save(tmp_path)
+        assert mended.damaged == ()
+        assert NameIndex.open(tmp_path, *living.state()).damaged == ()
+        (tmp_path / LIST).write_text("{")
+        index = NameIndex.open(tmp_path, *living.state())
+        assert index.damaged == (tmp_path / LIST,)
+        assert_same(index, living.fresh())
+
+    def test_segments_of_another_history_are_not_believed(self, living, tmp_path):
+        write_segments(tmp_path, [(key, "Wrong Name", ()) for key in living.entities], revision=1, state="other")
+        index = NameIndex.open(tmp_path, *living.state(), knows=lambda number, state: (number, state) == (1, "mine"))
+        assert [path.parent for path in index.damaged] == [tmp_path]
+        assert_same(index, living.fresh())
+
+    def test_an_index_of_mapped_files_can_be_pickled(self, living, tmp_path):
+        living.write(tmp_path)
+        index = NameIndex.open(tmp_path, *living.state())
+        assert_same(pickle.loads(pickle.dumps(index)), index)
+        assert index.nbytes > 0
+        assert index.num_strings == len(PEOPLE) + 1
+
+    def test_a_large_knowledge_base_takes_one_more_in_no_time(self):
+        living = Living()
+        for i in range(100_000):
+            living.add(f"Q{i * 7919 % 100_000}", f"n{i % 991} m{i % 97}")
+        index = NameIndex.open(None, *living.state())
+        times = []
+        for i in range(5):
+            living.revision += 1
+            living.add(f"N{i}", f"Zita Novak {i}")
+            state = living.state()
+            start = time.perf_counter()
+            index = index.apply(*state)
+            times.append(time.perf_counter() - start)
+            assert index.search([mention(f"Zita Novak {i}")], 1).rows[0, 0] == len(living.entities) - 1
+        assert min(times) < 0.02  # measured 3 ms
+
+
+def test_the_index_of_a_knowledge_base_follows_it(tmp_path):
+    people = [Entity(entity_id, name) for entity_id, name in PEOPLE.items()]
+    with KnowledgeBase.create(tmp_path / "kb", people) as kb:
+        index = NameIndex.of_kb(kb)
+        assert_same(index, NameIndex(kb.ids, kb.names, kb.aliases))
+        index.save(tmp_path / "names", state=kb.fingerprint.content)
+        assert NameIndex.of_kb(kb, tmp_path / "names").damaged == ()
+        with changing(tmp_path / "kb") as changes:
+            changes.add(Entity("Q99", "Foster Father"))
+            changes.remove("Q3")
+        step = advance(kb)
+        assert step is not None
+        followed = index.follow(step)
+        reopened = NameIndex.of_kb(step.kb, tmp_path / "names")
+        assert reopened.damaged == ()
+        for one in (followed, reopened):
+            assert_same(one, NameIndex(step.kb.ids, step.kb.names, step.kb.aliases))
+        step.kb.close()
+
+
+@pytest.mark.realdata
+def test_lists_of_real_names_are_those_of_the_plain_definition(realdata):
+    from dualway.datasets.entities import read_entities
+    from dualway.datasets.reader import open_dataset
+
+    for name in ("wikimel", "wikidiverse"):
+        entities, _ = read_entities(realdata / name)
+        mentions = open_dataset(realdata / name, "dev").mentions[::211]
+        index = NameIndex([e.id for e in entities], [e.name for e in entities], [e.aliases for e in entities])
+        lists = index.search(mentions, 100)
+        vectors = [(row, list(name_features(n))) for row, e in enumerate(entities) for n in (e.name, *e.aliases)]
+        ids = [e.id for e in entities]
+        for i, m in enumerate(mentions):
+            rows, scores = plain_search(vectors, ids, m, 100)
+            assert lists.rows[i, : len(rows)].tolist() == rows
+            assert lists.scores[i, : len(rows)].tolist() == np.array(scores, dtype=np.float32).tolist()
 
 
 @pytest.mark.realdata

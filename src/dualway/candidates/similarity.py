@@ -57,7 +57,9 @@ class NameWeights:
 
 def name_key(name: str) -> str:
     """Return a name in the form in which it is compared: without brackets, folded; never empty for a non-empty name."""
-    bare = _POSSESSIVE.sub("", without_brackets(name))
+    bare = without_brackets(name)
+    if "'" in bare or "’" in bare:  # without one there is nothing to look for: millions of names have none
+        bare = _POSSESSIVE.sub("", bare)
     return match_key(bare) or match_key(name) or name.strip().casefold()
 
 
@@ -79,6 +81,11 @@ def trigrams(words: Iterable[str]) -> set[str]:
     return grams
 
 
+def acronym(words: Iterable[str]) -> str:
+    """Return the first letters of a name's words that tell something."""
+    return "".join([word[0] for word in words if word not in _STOP_WORDS])
+
+
 def name_features(name: str) -> Iterator[tuple[str, float]]:
     """Yield (feature, value) of a name of the knowledge base."""
     words = name_key(name).split()
@@ -93,9 +100,9 @@ def name_features(name: str) -> Iterator[tuple[str, float]]:
     yield "f:" + words[0], 1.0
     yield from (("i:" + letter, 1.0) for letter in {word[0] for word in words if len(word) > 1})
     yield from (("s:" + word, 1.0) for word in distinct if len(word) == 1)
-    acronym = "".join(word[0] for word in words if word not in _STOP_WORDS)
-    if len(acronym) > 1:
-        yield "a:" + acronym, 1.0
+    letters = acronym(words)
+    if len(letters) > 1:
+        yield "a:" + letters, 1.0
 
 
 def mention_features(surface: str, weights: NameWeights) -> Iterator[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""`dualway kb`: build a knowledge base from files, look into one; its pictures are in `kb_pictures`."""
+"""`dualway kb`: build a knowledge base from files, look into one; `kb_pictures` and `kb_changes` change it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualway.cli import kb_changes
 from dualway.cli.kb_pictures import gallery_lines, pictures
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Build a knowledge base, look into it, give it pictures.", no_args_is_help=True)
 app.command("pictures")(pictures)
+kb_changes.register(app)
 
 
 @app.command()
@@ -41,6 +43,7 @@ def build(
 ) -> None:
     """Build a knowledge base from files, whole or not at all."""
     from dualway.errors import UsageError
+    from dualway.index.names import index_names
     from dualway.kb.files import build_from_files
 
     output = Output(json=json, quiet=quiet)
@@ -49,6 +52,8 @@ def build(
         raise UsageError(f"--representation {representation!r}: names no kind; write for example properties,static")
     with output.progress("entities written") as meter:
         report = build_from_files(source, out, form=form, representation=kinds, progress=meter.update)
+    with output.progress("names indexed", report.manifest.counts["entities"]) as meter:
+        index_names(out, progress=meter.update)
     output.result(report.to_dict())
     output.show(_build_text(report))
 

@@ -93,6 +93,15 @@ def only_writer(folder: Path) -> Generator[None]:
         yield
 
 
+def left_behind(folder: Path, manifest: Manifest) -> list[Path]:
+    """Return the files of a folder that only a process that was killed can have left."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _OURS.fullmatch(path.name) and path.name not in (manifest.database, manifest.delta)
+    ]
+
+
 class Change:
     """What is being changed, in a copy that nobody else sees yet. Made by `changing`."""
 
@@ -423,9 +432,8 @@ def _publish(folder: Path, old: Path, written: Path, manifest: Manifest) -> None
 def _remove_all_but(folder: Path, manifest: Manifest) -> None:
     """Remove databases that the manifest does not name, and what a killed process was writing."""
     with storage_errors(folder):
-        for path in folder.iterdir():
-            if _OURS.fullmatch(path.name) and path.name not in (manifest.database, manifest.delta):
-                path.unlink()
+        for path in left_behind(folder, manifest):
+            path.unlink()
 
 
 def _force_folder_to_disk(folder: Path) -> None:

@@ -81,7 +81,7 @@ def build_from_files(
     """
     start = time.perf_counter()
     root = source if source.is_dir() else source.parent
-    with _opened(source, form) as (entities, reading):
+    with opened_source(source, form) as (entities, reading):
         kinds = tuple(representation) or _default_kinds(reading.format, entities)
         with KnowledgeBase.create(
             out,
@@ -98,8 +98,13 @@ def build_from_files(
 
 
 @contextmanager
-def _opened(source: Path, form: str) -> Generator[tuple[Iterable[Entity], ReadReport]]:
-    """Yield the entities of a source and the reader's report, which is complete once they were read."""
+def opened_source(source: Path, form: str) -> Generator[tuple[Iterable[Entity], ReadReport]]:
+    """Yield the entities of a source and the reader's report, which is complete once they were read.
+
+    Raises:
+        DataError: The source is missing, broken or of no known form; names file and line.
+        UsageError: An unknown form.
+    """
     if form not in ("auto", *FORMS):
         raise UsageError(f"unknown form {form!r}; choose one of auto, {', '.join(FORMS)}")
     if not source.exists():

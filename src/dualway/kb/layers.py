@@ -95,3 +95,20 @@ def take_in(connection: sqlite3.Connection, delta: Path) -> None:
         connection.execute(f"INSERT INTO main.{table} SELECT * FROM delta.{table}")
     connection.execute("COMMIT")
     connection.execute("DETACH delta")
+
+
+def write_whole(connection: sqlite3.Connection, target: Path) -> None:
+    """Write what a reading connection sees, base and delta if it has one, as one database without gaps."""
+    working, delta = target.with_suffix(".work"), target.with_suffix(".delta.work")
+    has_delta = any(name == "delta" for _, name, _ in connection.execute("PRAGMA database_list"))
+    with closing(sqlite3.connect(working, isolation_level=None)) as copy:
+        copy.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        connection.backup(copy)
+        migrate(copy)
+        if has_delta:
+            with closing(sqlite3.connect(delta)) as part:
+                connection.backup(part, name="delta")
+            take_in(copy, delta)
+            delta.unlink()
+        copy.execute("VACUUM INTO ?", (str(target),))
+    working.unlink()

@@ -71,9 +71,9 @@ def read_entity(fetch: Fetch, row: int, entity_id: str, name: str) -> Entity:
     )
 
 
-def kinds_present(connection: sqlite3.Connection) -> dict[str, int]:
+def kinds_present(fetch: Fetch) -> dict[str, int]:
     """Return how many entities have a text of each kind, in the order of `KIND_ORDER`."""
-    counts = dict(connection.execute("SELECT kind, COUNT(DISTINCT entity) FROM representations GROUP BY kind"))
+    counts: dict[str, int] = dict(fetch("SELECT kind, COUNT(DISTINCT entity) FROM representations GROUP BY kind"))
     return {kind: counts[kind] for kind in sorted(counts, key=_kind_rank)}
 
 
@@ -90,11 +90,11 @@ def require_kinds(present: dict[str, int], chosen: Sequence[str]) -> tuple[str, 
     return tuple(dict.fromkeys(chosen))
 
 
-def count_all(connection: sqlite3.Connection, kinds: Sequence[str]) -> dict[str, Any]:
+def count_all(fetch: Fetch, kinds: Sequence[str]) -> dict[str, Any]:
     """Return the manifest's counts; `kinds` are those whose texts stand for an entity."""
 
     def one(query: str, *values: str) -> int:
-        return int(connection.execute(query, values).fetchone()[0])
+        return int(fetch(query, *values)[0][0])
 
     num_entities = one("SELECT COUNT(*) FROM entities")
     marks = ", ".join("?" * len(kinds))
@@ -108,7 +108,7 @@ def count_all(connection: sqlite3.Connection, kinds: Sequence[str]) -> dict[str,
         "types": one("SELECT COUNT(DISTINCT type) FROM types"),
         "pictures": one("SELECT COUNT(*) FROM pictures"),
         "without_text": num_entities - with_text,
-        "representations": kinds_present(connection),
+        "representations": kinds_present(fetch),
     }
 
 

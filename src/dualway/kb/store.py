@@ -8,6 +8,7 @@ while others change the folder. Records are read by row: 0 .. n-1, in the order 
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ import numpy as np
 
 from dualway.errors import KnowledgeBaseError
 from dualway.kb.history import EntityChange, differences
-from dualway.kb.layers import attach, join
+from dualway.kb.layers import attach, join, write_whole
 from dualway.kb.manifest import Manifest, check_schema, read_manifest
 from dualway.kb.migrations import complete_for_reading
 from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
@@ -375,9 +376,21 @@ class KnowledgeBase:
         """
         return self._fetch(query, *values)
 
+    def copy_to(self, path: Path) -> None:
+        """Write this state into a new database file, whatever has become of the folder meanwhile.
+
+        Raises:
+            sqlite3.DatabaseError: It cannot be written; see `writer.sqlite_errors`.
+        """
+        write_whole(self._connection, path)
+
     def close(self) -> None:
         """Close the database; what was loaded stays usable."""
         self._connection.close()
+
+    def close_when_unused(self) -> None:
+        """Close the database once nobody holds this object any more."""
+        weakref.finalize(self, self._connection.close)
 
     def __enter__(self) -> KnowledgeBase:
         return self

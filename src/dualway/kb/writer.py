@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from dualway import __version__
 from dualway.errors import DataError, KnowledgeBaseError, StorageError
@@ -57,9 +58,13 @@ def write_folder(
         total = _insert_all(connection, entities, progress)
         connection.execute("INSERT INTO revisions VALUES (1, ?, ?, ?)", (created, f"built from {source}", total))
         connection.execute("COMMIT")
-        present = kinds_present(connection)
+
+        def fetch(query: str, *values: Any) -> list[Row]:
+            return connection.execute(query, values).fetchall()
+
+        present = kinds_present(fetch)
         kinds = require_kinds(present, representation) or tuple(present)
-        counts = count_all(connection, kinds)
+        counts = count_all(fetch, kinds)
     force_to_disk(path)
     manifest = Manifest(
         schema=SCHEMA_VERSION,
