@@ -5,11 +5,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.cli.calls import call as run
 
 from dualway.encoders.cache import VectorCache, content_key
 from dualway.kb.store import KnowledgeBase
 from dualway.storage import read_json, write_json
-from tests.cli.calls import call as run
 
 ENTITIES = [
     {"id": "Q1", "name": "Jodie Foster", "aliases": ["Foster"], "text": "An American actress.", "types": ["human"]},
