@@ -41,7 +41,8 @@ TRUMP = claims(
 def test_table_1_of_the_paper():
     assert properties_text(TRUMP, ["Q5"]) == (
         "Sex: male. Birth: 1946, Jamaica Hospital. Religion: Presbyterianism. "
-        "Occupation: business magnate, politician. Spouse: Melania Trump. Languages: American English. Alma mater: Fordham University."
+        "Occupation: business magnate, politician. Spouse: Melania Trump. "
+        "Languages: American English. Alma mater: Fordham University."
     )
 
 

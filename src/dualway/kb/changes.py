@@ -44,6 +44,8 @@ from dualway.storage import locked, storage_errors
 
 LOCK = ".lock"
 
+_NUMBERED = ("base.entities", "main.entities", "main.touched")  # whose rows are never given again
+
 _OURS = re.compile(
     rf"kb(-\d+)?\.(delta\.sqlite|delta\.work|base\.work|sqlite|work)(-journal|-wal|-shm)?|\.{re.escape(MANIFEST)}\..*\.tmp"
 )
@@ -147,10 +149,8 @@ class Change:
                 f"{self._folder}: an entity has the id {new.id!r} already; change it, or give homonyms ids of their own"
             )
         self._check_pictures(new)
-        (row,) = self._fetch(
-            "SELECT MAX((SELECT COALESCE(MAX(row), -1) FROM entities), "
-            "(SELECT COALESCE(MAX(row), -1) FROM main.touched)) + 1"
-        )[0]
+        rows = [self._fetch(f"SELECT MAX(row) FROM {table}")[0][0] for table in _NUMBERED]
+        row = max((row for row in rows if row is not None), default=-1) + 1
         self._remember(new.id, None)
         self._put(row, new)
 

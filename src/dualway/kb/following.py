@@ -63,7 +63,7 @@ def _is_later(old: KnowledgeBase, new: KnowledgeBase) -> bool:
 
 def _follow(old: KnowledgeBase, new: KnowledgeBase) -> Step | None:
     """Return the step by what was changed; None where erased entities leave no trace of which they were."""
-    rows = new.query("SELECT row, id, name, revision FROM entities WHERE revision > ? ORDER BY row", old.revision)
+    rows = new.query("SELECT row, id, name, revision FROM entities WHERE revision > ? ORDER BY +row", old.revision)
     keys = np.array([key for key, *_ in rows], dtype=np.int64)
     place = np.minimum(np.searchsorted(old.keys, keys), len(old) - 1)
     is_known = old.keys[place] == keys

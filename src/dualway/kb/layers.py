@@ -17,6 +17,12 @@ from dualway.kb.rows import PARTS
 SMALL = 4 << 20  # bytes of a base that is written anew by every change: that is as fast, and one file is simpler
 LONGEST = 8 << 20  # bytes of a delta, beyond which it is taken into the base: each change copies it
 
+# How many entities base and delta have together, without joining them.
+COUNT_OF_TWO = (
+    "SELECT (SELECT COUNT(*) FROM main.entities) - (SELECT COUNT(*) FROM delta.touched) "
+    "+ (SELECT COUNT(*) FROM delta.entities)"
+)
+
 _KEYS = {"entities": "row"} | dict.fromkeys(PARTS, "entity")
 _DELTA = """
     CREATE TABLE touched (row INTEGER PRIMARY KEY);  -- of the base: changed or removed since

@@ -21,7 +21,7 @@ import numpy as np
 
 from dualway.errors import KnowledgeBaseError
 from dualway.kb.history import EntityChange, differences
-from dualway.kb.layers import attach, join, write_whole
+from dualway.kb.layers import COUNT_OF_TWO, attach, join, write_whole
 from dualway.kb.manifest import Manifest, check_schema, read_manifest
 from dualway.kb.migrations import complete_for_reading
 from dualway.kb.records import add_hash, content_fingerprint, content_hash, format_total
@@ -300,7 +300,7 @@ class KnowledgeBase:
 
         Those that were removed are told by `differences`.
         """
-        for (entity_id,) in self._fetch("SELECT id FROM entities WHERE revision > ? ORDER BY row", since):
+        for (entity_id,) in self._fetch("SELECT id FROM entities WHERE revision > ? ORDER BY +row", since):
             yield entity_id
 
     def differences(self, since: int, until: int | None = None) -> Iterator[EntityChange]:
@@ -441,7 +441,7 @@ class KnowledgeBase:
 
     def _check_manifest(self) -> None:
         last = self._fetch("SELECT number, content FROM revisions ORDER BY number DESC LIMIT 1")
-        (num_entities,) = self._fetch("SELECT COUNT(*) FROM entities")[0]
+        (num_entities,) = self._fetch(COUNT_OF_TWO if self._manifest.delta else "SELECT COUNT(*) FROM entities")[0]
         recorded = (self.revision, self.fingerprint.content, self._manifest.counts.get("entities"))
         if not last or (last[0][0], content_fingerprint(last[0][1]), num_entities) != recorded:
             raise self._damaged(f"manifest.json and {self._manifest.database} do not belong together")
