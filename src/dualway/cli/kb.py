@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dualway.cli import kb_changes
+from dualway.cli import kb_changes, kb_texts
 from dualway.cli.kb_pictures import gallery_lines, pictures
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Build a knowledge base, look into it, give it pictures.", no_args_is_help=True)
 app.command("pictures")(pictures)
 kb_changes.register(app)
+kb_texts.register(app)
 
 
 @app.command()
