@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.cli.calls import call, write_lines
 
 DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="en">
 <siteinfo><dbname>enwiki</dbname></siteinfo>
-<page><title>Jodie Foster</title><ns>0</ns><id>1</id><revision><id>{revision}</id><timestamp>2026-01-01T00:00:00Z</timestamp>
+<page><title>Jodie Foster</title><ns>0</ns><id>1</id><revision><id>{revision}</id>
+<timestamp>2026-01-01T00:00:00Z</timestamp>
 <text xml:space="preserve">'''Jodie Foster''' (born 1962) is an {what}.</text></revision></page>
 </mediawiki>
 """

@@ -131,7 +131,8 @@ def _drift_text(kb: Path, report: DriftReport, dry_run: bool) -> str:
     what = "nothing was changed" if dry_run else f"revision {report.revision}"
     lines.append(
         f"{kb}: {report.checked:,} texts of {report.source}, {report.newer:,} read again, "
-        f"{len(report.drifted):,} changed (similarity {report.mean_similarity:.2f} in the mean), {len(report.vanished):,} gone; {what}"
+        f"{len(report.drifted):,} changed (similarity {report.mean_similarity:.2f} in the mean), "
+        f"{len(report.vanished):,} gone; {what}"
     )
     return "\n".join(lines)
 
