@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
 if TYPE_CHECKING:
+    from dualway.cli.output import Progress
     from dualway.kb.enriching import EnrichReport
     from dualway.kb.refreshing import DriftReport
     from dualway.sources.texts import TextSource
 
 KbArgument = Annotated[Path, typer.Argument(help="The folder of a knowledge base.")]
 FilesArgument = Annotated[list[Path] | None, typer.Argument(help="The source's files, where it is one of files.")]
-FromOption = Annotated[str, typer.Option("--from", help="wikipedia-dump or table.")]
+FromOption = Annotated[str, typer.Option("--from", help="wikipedia-dump, wikipedia (its web service) or table.")]
 LanguageOption = Annotated[str | None, typer.Option(help="Of the texts; a dump says its own.")]
 ParagraphsOption = Annotated[int, typer.Option(help="How many paragraphs of a page.", min=1)]
 MaxCharsOption = Annotated[int, typer.Option(help="Each text is cut at a sentence within.", min=1)]
 
-SOURCES = ("wikipedia-dump", "table")
+AgentOption = Annotated[
+    str | None,
+    typer.Option(help="Who asks the web service, with a contact: NAME/1.0 (you@example.org); or DUALWAY_USER_AGENT."),
+]
+EndpointOption = Annotated[str | None, typer.Option(help="The api.php of another wiki than Wikipedia, or of a mirror.")]
+
+SOURCES = ("wikipedia-dump", "wikipedia", "table")
 _SHOWN = 10
 
 
@@ -31,6 +39,8 @@ def enrich(
     files: FilesArgument = None,
     form: FromOption = "wikipedia-dump",
     language: LanguageOption = None,
+    user_agent: AgentOption = None,
+    endpoint: EndpointOption = None,
     as_: Annotated[str, typer.Option("--as", help="The kind that the texts get.")] = "static",
     without_text: Annotated[
         str, typer.Option(help="Entities that the source has no text of: keep, or drop from the knowledge base.")
@@ -45,8 +55,9 @@ def enrich(
 
     output = Output(json=json, quiet=quiet)
     with output.progress("pages read") as pages:
-        source = _open(form, files or [], language, paragraphs, max_chars, pages.update)
-        report = enrich_from(kb, source, kind=as_, policy=without_text)
+        web = _Web(user_agent, endpoint)
+        with _opened(form, files or [], language, paragraphs, max_chars, pages.update, web) as source:
+            report = enrich_from(kb, source, kind=as_, policy=without_text, progress=_asked(form, pages))
     output.result({"path": str(kb), **report.to_dict()})
     output.show(_enrich_text(kb, report))
 
@@ -56,6 +67,8 @@ def refresh(
     files: FilesArgument = None,
     form: FromOption = "wikipedia-dump",
     language: LanguageOption = None,
+    user_agent: AgentOption = None,
+    endpoint: EndpointOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what has changed.")] = False,
     report: Annotated[Path | None, typer.Option(help="A JSON Lines file of every text that changed.")] = None,
     paragraphs: ParagraphsOption = 2,
@@ -68,8 +81,9 @@ def refresh(
 
     output = Output(json=json, quiet=quiet)
     with output.progress("pages read") as pages:
-        source = _open(form, files or [], language, paragraphs, max_chars, pages.update)
-        found = refresh_from(kb, source, dry_run=dry_run)
+        web = _Web(user_agent, endpoint)
+        with _opened(form, files or [], language, paragraphs, max_chars, pages.update, web) as source:
+            found = refresh_from(kb, source, dry_run=dry_run, progress=_asked(form, pages))
     if report is not None:
         _write_report(report, found)
     output.result({"path": str(kb), "dry_run": dry_run, **found.to_dict()})
@@ -82,27 +96,58 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def _open(
+class _Web(NamedTuple):
+    """How a web service is asked."""
+
+    user_agent: str | None
+    endpoint: str | None
+
+
+@contextmanager
+def _opened(
     form: str,
     files: list[Path],
     language: str | None,
     paragraphs: int,
     max_chars: int,
     progress: Callable[[int], None],
-) -> TextSource:
+    web: _Web,
+) -> Generator[TextSource]:
     from dualway.errors import UsageError
 
     if form not in SOURCES:
-        raise UsageError(f"--from {form!r}: choose {' or '.join(SOURCES)}")
-    if len(files) != 1:
-        raise UsageError(f"--from {form} reads one file; give it after the knowledge base")
+        raise UsageError(f"--from {form!r}: choose {', '.join(SOURCES)}")
+    if form == "wikipedia":
+        if files or language is None:
+            raise UsageError("--from wikipedia asks a web service: no file, and --language en (or another) says which")
+        from dualway.sources.wikipedia_api import WikipediaApi
+
+        with closing(
+            WikipediaApi(
+                language,
+                web.user_agent,
+                endpoint=web.endpoint,
+                num_paragraphs=paragraphs,
+                max_chars=max_chars,
+            )
+        ) as service:
+            yield service
+        return
+    if len(files) != 1 or any(web):
+        raise UsageError(f"--from {form} reads one file; give it after the knowledge base, and nothing about the web")
     if form == "table":
         from dualway.sources.text_table import TextTable
 
-        return TextTable(files[0], language=language or "", num_paragraphs=paragraphs, max_chars=max_chars)
+        yield TextTable(files[0], language=language or "", num_paragraphs=paragraphs, max_chars=max_chars)
+        return
     from dualway.sources.wikipedia_dump import WikipediaDump
 
-    return WikipediaDump(files[0], language=language, num_paragraphs=paragraphs, max_chars=max_chars, progress=progress)
+    yield WikipediaDump(files[0], language=language, num_paragraphs=paragraphs, max_chars=max_chars, progress=progress)
+
+
+def _asked(form: str, pages: Progress) -> Callable[[int, int], None] | None:
+    """Return what shows how many entities are answered; a dump shows the pages that were read."""
+    return None if form == "wikipedia-dump" else pages.update
 
 
 def _enrich_text(kb: Path, report: EnrichReport) -> str:
