@@ -2,20 +2,25 @@
 
 import doctest
 import json
+import re
 
 import pytest
 
-from dualway.errors import DataError
+from dualway.errors import DataError, UsageError
 from dualway.schema import Entity, Field
 from dualway.sources import properties
 from dualway.sources.properties import (
+    VARIANTS,
     Claim,
+    Line,
     PropertiesConfig,
     date_words,
+    properties_config,
     properties_from_fields,
     properties_text,
     read_properties_config,
 )
+from dualway.sources.property_names import PROPERTIES
 
 
 def claims(*pairs: tuple[str, str]) -> list[Claim]:
@@ -73,6 +78,11 @@ def test_each_type_tells_other_things():
         ("194X", "1940s"),
         ("18XX", "19th century"),
         ("20XX", "21st century"),
+        ("-004X", "40s BC"),
+        ("-00XX", "1st century BC"),
+        ("12XX", "13th century"),
+        ("19X", "19X"),
+        ("", ""),
         ("unknown", "unknown"),
     ],
 )
@@ -110,6 +120,11 @@ class TestSettings:
             ("[[person]]\nlabel = 'x'\nproperties = []", "needs properties"),
             ("[[person]]\nproperties = ['P123456']", "needs properties"),
             ("[[person]]\nproperties = ['P21']\nmax_values = 0", "at least 1"),
+            ("[[person]]\nproperties = ['P21']\nmax_values = true", "at least 1"),
+            ("[[person]]\nproperties = ['P21', 7]", "7 is no property"),
+            ("[[person]]\nproperties = ['P21', 'borne']", "'borne' is no property"),
+            ("variant = 'tiny'", "choose one of standard"),
+            ("dates = ['year']", "choose one of full, year"),
             ("[types]\nQ1 = 'planet'", "must give a class one of"),
             ("with_name = 'yes'", "write true or false"),
         ],
@@ -120,6 +135,86 @@ class TestSettings:
         with pytest.raises(DataError, match=problem) as error:
             read_properties_config(path)
         assert "p.toml" in str(error.value)
+
+
+def test_an_entity_without_a_name_is_not_told():
+    fields = (Field("spouse", "Q1424839", "Q1424839"), Field("spouse", "Jane Belson", "Q2"), Field("sex", "male"))
+    assert properties_from_fields(Entity("Q1", "x", types=("person",), fields=fields)) == (
+        "Sex: male. Spouse: Jane Belson."
+    )
+
+
+class TestVariants:
+    def test_years_only(self):
+        found = claims(("P569", "1946-06-14"), ("P19", "Queens"), ("P570", "-0043-03-15"), ("P106", "actor"))
+        expected = "Birth: 1946, Queens. Death: 44 BC. Occupation: actor."
+        assert properties_text(found, ["Q5"], VARIANTS["wikimel"]) == expected
+
+    def test_short_is_occupations_and_languages(self):
+        found = claims(*(("P106", f"work {i}") for i in range(5)), ("P1412", "English"), ("P21", "male"))
+        expected = "Occupation: work 0, work 1, work 2. Languages: English."
+        assert properties_text(found, ["Q5"], VARIANTS["short"]) == expected
+
+    def test_are_chosen_by_name_or_file(self, tmp_path):
+        assert properties_config("long") is VARIANTS["long"]
+        path = tmp_path / "mine.toml"
+        path.write_text('variant = "short"\ndates = "year"\n[[place]]\nproperties = ["country", "P131"]\n')
+        config = properties_config(str(path))
+        assert config.lines["person"] == VARIANTS["short"].lines["person"]
+        assert config.lines["place"] == (Line("Country", ("P17", "P131")),)
+        assert config.dates == "year"
+        with pytest.raises(UsageError, match="standard, wikimel, long, short"):
+            properties_config("shrt")
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("variant", "file", "share"),
+    [
+        ("wikimel", "wikimel/qid2abs.json", 0.98),
+        ("long", "richpedia/qid2abs_long.json", 0.98),
+        ("short", "richpedia/qid2abs.json", 0.999),
+    ],
+)
+def test_published_texts_are_made_again(realdata, variant, file, share):
+    """What a published text says is told again in its words and order, each value once.
+
+    Left over: years before 1000 (theirs "0155"), before Christ (theirs "-0043"), "Occupation: ." without any, "t850".
+    """
+    texts = json.loads((realdata / file).read_text(encoding="utf-8")).values()
+    same = sum(properties_text(*_said(text), VARIANTS[variant]) == _once(text) for text in texts)
+    assert same > share * len(texts), same / len(texts)
+
+
+def _parts(text: str) -> list[tuple[str, list[str]]]:
+    words = re.split(r"(?:^|\. )(Nick ?name|[A-Z][a-z]+(?: [a-z]+){0,2}): ", text.removesuffix("."))
+    return [(label, list(dict.fromkeys(values.split(", ")))) for label, values in zip(words[1::2], words[2::2])]
+
+
+def _said(text: str) -> tuple[list[Claim], list[str]]:
+    ids = {"Nick name": "P1449"} | {
+        PROPERTIES[id].label: id for id in ("P1449", "P21", "P69", "P106", "P39", "P26", "P1412", "P140", "P2031")
+    }
+    found: list[tuple[str, str]] = []
+    for label, values in _parts(text):
+        if label in ("Birth", "Death"):
+            date, place = ("P569", "P19") if label == "Birth" else ("P570", "P20")
+            found += [(place if not re.match(r"-?\d{3}", v) else date, _edtf(v)) for v in values]
+        else:
+            found += [(ids.get(label, "P9999"), _edtf(v)) for v in values]
+    found.reverse()  # the order of properties is not that of claims
+    by_property: dict[str, list[str]] = {}
+    for id, value in found:
+        by_property.setdefault(id, []).insert(0, value)
+    return claims(*((id, value) for id, values in by_property.items() for value in values)), ["Q5"]
+
+
+def _edtf(value: str) -> str:
+    return re.sub(r"^(\d{4}(?:-(?!00)\d\d){0,2})(?:-00)*$", r"\1", value)
+
+
+def _once(text: str) -> str:
+    return " ".join(f"{label}: {', '.join(map(_edtf, values))}." for label, values in _parts(text))
 
 
 @pytest.mark.realdata

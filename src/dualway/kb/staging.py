@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from dualway.datasets.base import ReadReport, Tally
+from dualway.sources.wikidata_classes import ItemSet
 
 # Labels of all items of the dump; what was taken of those that are wanted; which class is a subclass of which.
 _TABLES = """
     CREATE TABLE labels (number INTEGER PRIMARY KEY, label TEXT NOT NULL);
     CREATE TABLE items (number INTEGER PRIMARY KEY, digest BLOB NOT NULL);
-    CREATE TABLE subclasses (parent INTEGER NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
+    CREATE TABLE subclasses (
+        parent INTEGER NOT NULL,
+        child  INTEGER NOT NULL,
+        PRIMARY KEY (parent, child)
+    ) WITHOUT ROWID;
     CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 # A rollback journal holds only pages that were there before: there are few of them where rows are mostly appended.
@@ -103,19 +107,16 @@ class Staging:
         insert = "INSERT OR IGNORE INTO subclasses (child, parent) VALUES (?, ?)"
         self._connection.executemany(insert, pairs)
 
-    def with_subclasses(self, classes: Sequence[int]) -> list[int]:
+    def with_subclasses(self, classes: Sequence[int]) -> ItemSet:
         """Return classes and all that are below them."""
-        return [number for (number,) in self._connection.execute(_SUBCLASSES, (json.dumps(classes),))]
+        return ItemSet(number for (number,) in self._connection.execute(_SUBCLASSES, (json.dumps(classes),)))
 
     def num_items(self) -> int:
         """Return how many items are wanted."""
         return int(self._connection.execute("SELECT COUNT(*) FROM items").fetchone()[0])
 
     def slices(self, start: int, size: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (row, first number, last number) of `size` items each, in the order of numbers, from row `start` on.
-
-        `start` must be a multiple of `size`, or the number of all items.
-        """
+        """Yield (row, first number, last number) of `size` items each, in the order of numbers, from row `start` on."""
         row, last = start, self._number_at(start - 1) if start else 0
         while True:
             query = "SELECT number FROM items WHERE number > ? ORDER BY number LIMIT ?"
@@ -152,16 +153,18 @@ class StagingReader:
         query = "SELECT number, digest FROM items WHERE number BETWEEN ? AND ? ORDER BY number"
         return self._connection.execute(query, (first, last)).fetchall()
 
-    def labels(self, ids: Iterable[str]) -> dict[str, str]:
-        """Return the labels of items, those that are known, and perhaps others."""
-        missing = sorted({int(item_id[1:]) for item_id in ids if item_id not in self._labels})
+    def labels(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the labels of items, "" where there is none; there may be others among them."""
+        missing = [item_id for item_id in ids if item_id not in self._labels]
         if len(self._labels) + len(missing) > self._most_labels:
             self._labels.clear()
-            missing = sorted({int(item_id[1:]) for item_id in ids})
-        for place in range(0, len(missing), _IN_A_QUERY):
-            part = missing[place : place + _IN_A_QUERY]
-            query = f"SELECT number, label FROM labels WHERE number IN ({','.join(map(str, part))})"
-            self._labels.update((f"Q{number}", label) for number, label in self._connection.execute(query))
+            missing = list(ids)
+        self._labels.update(dict.fromkeys(missing, ""))
+        numbers = sorted({int(item_id[1:]) for item_id in missing})
+        for place in range(0, len(numbers), _IN_A_QUERY):
+            part = ",".join(map(str, numbers[place : place + _IN_A_QUERY]))
+            rows = self._connection.execute(f"SELECT number, label FROM labels WHERE number IN ({part})")
+            self._labels.update((f"Q{number}", label) for number, label in rows)
         return self._labels
 
 
@@ -175,13 +178,3 @@ def merge(report: ReadReport, values: dict[str, Any]) -> None:
             tally.count += part["count"]
             examples = [(example["id"], example["text"]) for example in part["examples"]]
             tally.examples += examples[: _EXAMPLES - len(tally.examples)]
-
-
-def is_database(path: Path) -> bool:
-    """Tell whether a file is a database that can be read."""
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT COUNT(*) FROM sqlite_master")
-            return True
-    except sqlite3.DatabaseError:
-        return False
