@@ -11,7 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dualway import __version__
+from dualway.candidates.fuzzy import FuzzyNames
 from dualway.candidates.given import GivenCandidates
+from dualway.candidates.names import NameIndex
+from dualway.candidates.prior import MentionPrior
 from dualway.config import UNTRAINED, EncoderConfig
 from dualway.datasets.candidate_files import CandidateFile
 from dualway.encoders.weights import fingerprint_folder
@@ -72,8 +75,20 @@ class Linker:
         >>> linker.link([Mention(text="Foster with Mel Gibson", surface="Foster")], k=5)  # doctest: +SKIP
     """
 
-    def __init__(self, kb: KnowledgeBase, source: CandidateSource, ranker: Ranker, *, regions: str = "") -> None:
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        source: CandidateSource,
+        ranker: Ranker,
+        *,
+        names: NameIndex,
+        prior: MentionPrior | None = None,
+        compares_pictures: bool = False,
+        regions: str = "",
+    ) -> None:
         self.kb, self.ranker = kb, ranker
+        self.names, self.prior = names, prior  # by which candidates are found
+        self.compares_pictures = compares_pictures  # with those of the knowledge base
         self.regions = regions  # hash of the regions file in use: links depend on it, the model does not
         self.given = source if isinstance(source, GivenCandidates) else None  # the candidate file in use
         self._source = source
@@ -104,10 +119,10 @@ class Linker:
         if text_encoder is None:
             names = open_names(opened)
             source = names if candidates is None else GivenCandidates(candidates, opened, names)
-            return cls(opened, source, _UntrainedRanker(FromKb(names, None)))
+            return cls(opened, source, _UntrainedRanker(FromKb(names, None)), names=names)
         preset = replace(UNTRAINED, encoders=EncoderConfig(text=text_encoder))
         pipeline = Pipeline(preset, opened, meter=meter, candidates=candidates)
-        return cls(opened, pipeline.source, _UntrainedRanker(pipeline.untrained()))
+        return cls(opened, pipeline.source, _UntrainedRanker(pipeline.untrained()), names=pipeline.names)
 
     @classmethod
     def load(
@@ -142,12 +157,24 @@ class Linker:
         found = None if regions is None else Path(regions)
         opened_run.note_regions(found, note or _silent)
         opened_run.note_candidates(None if candidates is None else candidates.path, note or _silent)
-        pipeline = Pipeline(
-            opened_run.preset, opened, opened_run.prior(), meter=meter, regions=found, candidates=candidates
-        )
+        prior = opened_run.prior()
+        pipeline = Pipeline(opened_run.preset, opened, prior, meter=meter, regions=found, candidates=candidates)
         pipeline.check_encoders(opened_run.encoders)
         ranker = _TrainedRanker(opened_run, pipeline, seed, note or _silent)
-        return cls(opened, pipeline.source, ranker, regions="" if found is None else _hash(found))
+        return cls(
+            opened,
+            pipeline.source,
+            ranker,
+            names=pipeline.names,
+            prior=prior,
+            compares_pictures=pipeline.extractor.identifier is not None,
+            regions="" if found is None else _hash(found),
+        )
+
+    @property
+    def candidates_by_name(self) -> bool:
+        """Tell whether candidates come from the index of names, and the prior, alone."""
+        return self.given is None and not isinstance(self._source, FuzzyNames)
 
     @property
     def reads_pictures(self) -> bool:

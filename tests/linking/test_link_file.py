@@ -83,7 +83,7 @@ class Killed(BaseException):
 
 def kill_after(linker: Linker, chunks: int) -> Linker:
     """The same linker, which dies at the start of a chunk."""
-    killed = Linker(linker.kb, linker._source, linker.ranker)
+    killed = Linker(linker.kb, linker._source, linker.ranker, names=linker.names)
     link, calls = killed.link, []
 
     def dying(*args, **kwargs):
@@ -139,7 +139,7 @@ class TestResuming:
         if change == "kb":
             linker = Linker.from_kb(KnowledgeBase.create(place / "kb", people[:-1]), text_encoder=None)
         if change == "regions":
-            linker = Linker(linker.kb, linker._source, linker.ranker, regions="other")
+            linker = Linker(linker.kb, linker._source, linker.ranker, names=linker.names, regions="other")
         if change == "origin":
             (place / ".out.jsonl.origin").unlink()
         counts, _ = run(linker, place / "in.jsonl", place / "out.jsonl", k=5 if change == "k" else 100)

@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from dualway import __version__
-from dualway.cli import data, demo, evaluate, features, kb, link, train
+from dualway.cli import data, demo, evaluate, features, kb, link, relink, train
 from dualway.cli.output import printable
 from dualway.errors import DualwayError, StorageError
 
@@ -32,6 +32,7 @@ app.add_typer(features.app, name="features")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("link")(link.link)
+app.command("relink")(relink.relink)
 
 
 def _print_version(value: bool) -> None:

@@ -60,7 +60,7 @@ def link(
     given = open_candidates(candidates, False, output)
 
     def load() -> Linker:
-        return _load(run, kb, seed, regions, given, output)
+        return load_linker(run, kb, seed, regions, given, output)
 
     if in_ is not None:
         _link_file(load, in_, out or Path(), k or 100, output)
@@ -83,7 +83,7 @@ def _refuse(mistakes: dict[str, bool]) -> None:
             raise UsageError(remedy)
 
 
-def _load(
+def load_linker(
     run: Path | None,
     kb: Path | None,
     seed: int | None,
@@ -91,6 +91,7 @@ def _load(
     given: CandidateFile | None,
     output: Output,
 ) -> Linker:
+    """Load what a command links with, and show how it goes."""
     from dualway.linker import Linker
 
     with output.progress("features") as encoding:
