@@ -94,7 +94,7 @@ def test_mistakes_are_errors_of_dualway(source, kb, tmp_path):
     with pytest.raises(UsageError, match="names no kind"):
         run("build", source, "--out", tmp_path / "other", "--representation", " ,")
     with pytest.raises(UsageError, match="unknown form"):
-        run("build", source, "--out", tmp_path / "other", "--from", "rdf")
+        run("build", source, "--out", tmp_path / "other", "--from", "xml")
     with pytest.raises(DataError, match="no such file"):
         run("build", tmp_path / "nowhere", "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()

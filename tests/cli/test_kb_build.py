@@ -62,11 +62,34 @@ def test_a_line_that_cannot_be_read(dump, tmp_path):
     assert sum(tally["count"] for tally in done.json["reading"]["dropped"].values()) >= 1
 
 
-@pytest.mark.parametrize(
-    "options", [["--language", "en"], ["--class", "Q5"], ["--workers", "1"], ["--on-error", "drop"]]
-)
+@pytest.mark.parametrize("options", [["--any-language"], ["--class", "Q5"], ["--workers", "1"], ["--on-error", "drop"]])
 def test_options_of_dumps_go_with_dumps(tmp_path, options):
     (tmp_path / "e.jsonl").write_text(json.dumps({"id": "Q1", "name": "x"}))
     done = call("kb", "build", tmp_path / "e.jsonl", "--out", tmp_path / "kb", *options)
     assert done.code == 2
     assert "--from wikidata" in done.err
+
+
+def test_a_table_by_its_columns(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("inv;title;when;kinds\n7;Ada;1815-12-10;poet+writer\n", encoding="utf-8")
+    flags = ["name=title", "id=inv", "field:born=when", "field:occupation=kinds"]
+    options = [part for flag in flags for part in ("--column", flag)]
+    more = ["--delimiter", ";", "--separator", "+", "--id-prefix", "m:"]
+    done = call("kb", "build", path, "--out", tmp_path / "kb", *options, *more)
+    assert done.code == 0, done.err
+    with KnowledgeBase.open(tmp_path / "kb") as kb:
+        fields = [(field.name, field.value) for field in kb.entity("m:7").fields]
+    assert fields == [("born", "1815-12-10"), ("occupation", "poet"), ("occupation", "writer")]
+    assert call("kb", "build", path, "--out", tmp_path / "b", "--column", "name=titel").code == 2
+
+
+def test_rdf(tmp_path):
+    label, type = "<http://www.w3.org/2000/01/rdf-schema#label>", "<http://www.w3.org/1999/02/22-rdf-syntax-ns#type>"
+    ada, person = "<http://dbpedia.org/resource/Ada_Lovelace>", "<http://dbpedia.org/ontology/Person>"
+    path = tmp_path / "labels.nt"
+    path.write_text(f'{ada} {label} "Ada Lovelace"@en .\n{ada} {type} {person} .\n', encoding="utf-8")
+    done = call("kb", "build", path, "--from", "rdf", "--out", tmp_path / "kb", "--json")
+    assert done.code == 0, done.err
+    assert done.json["entities"] == 1
+    assert call("kb", "build", path, "--from", "rdf", "--out", tmp_path / "b", "--delimiter", ";").code == 2

@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +166,18 @@ class TestVariants:
         assert config.dates == "year"
         with pytest.raises(UsageError, match="standard, wikimel, long, short"):
             properties_config("shrt")
+
+
+def test_the_settings_of_the_page_are_read(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "properties.md"
+    block = re.search(r"^```toml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    path = tmp_path / "properties.toml"
+    path.write_text(block[1], encoding="utf-8")
+    config = read_properties_config(path)
+    assert config.lines["person"] == (Line("Born", ("P569", "P19")), Line("Occupation", ("P106",), 3))
+    assert config.type_of(["Comic book character"]) == "person"
+    assert (config.with_name, config.dates) == (True, "year")
 
 
 @pytest.mark.realdata

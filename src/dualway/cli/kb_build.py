@@ -1,4 +1,4 @@
-"""`dualway kb build`: a knowledge base from files, or from a dump of Wikidata."""
+"""`dualway kb build`: a knowledge base from files and tables, from a dump of Wikidata, or from RDF."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import typer
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
 if TYPE_CHECKING:
+    from dualway.datasets.columns import ColumnMap
     from dualway.kb.dump_build import DumpReport
     from dualway.kb.files import BuildReport
+    from dualway.sources.wikidata import DumpOptions
 
-WIKIDATA = "wikidata"
+WIKIDATA, RDF = "wikidata", "rdf"
 
 
 def build(
@@ -26,7 +28,7 @@ def build(
         str,
         typer.Option(
             "--from",
-            help="ghmfc, kgmel, wikidiverse, mimic, jsonl, csv or wikidata; auto tells it from the files.",
+            help="ghmfc, kgmel, wikidiverse, mimic, jsonl, csv, parquet, wikidata, rdf; auto tells it from the files.",
         ),
     ] = "auto",
     representation: Annotated[
@@ -35,12 +37,22 @@ def build(
             help="Kinds of text that stand for an entity, with commas: static,properties.", show_default=False
         ),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tables: what a column is: name=title, text:static=abstract, field:born=birth, picture=file; repeated."
+        ),
+    ] = None,
+    separator: Annotated[str, typer.Option(help="Tables: at which texts are split into lists.")] = "|",
+    delimiter: Annotated[str | None, typer.Option(help="Tables: between the columns of a text file.")] = None,
+    id_prefix: Annotated[str, typer.Option(help="Tables: put before every id.")] = "",
+    licence: Annotated[str, typer.Option(help="Tables: of the texts and pictures.")] = "",
     language: Annotated[
         str | None,
-        typer.Option(help="wikidata: of names and texts, the preferred first; en,mul by default."),
+        typer.Option(help="Of names and texts; wikidata: with commas, the preferred first (en,mul)."),
     ] = None,
     class_: Annotated[
-        list[str] | None, typer.Option("--class", help="wikidata: take instances of this class (Q5); may be repeated.")
+        list[str] | None, typer.Option("--class", help="wikidata, rdf: take instances of this class (Q5); repeated.")
     ] = None,
     no_subclasses: Annotated[
         bool, typer.Option("--no-subclasses", help="wikidata: not of its subclasses, which need a pass of their own.")
@@ -52,7 +64,8 @@ def build(
         bool, typer.Option("--any-language", help="wikidata: a name in any language where there is none in these.")
     ] = False,
     properties: Annotated[
-        Path | None, typer.Option(help="wikidata: a TOML file of what the text of properties tells.")
+        str | None,
+        typer.Option(help="wikidata, rdf: what that text tells: standard, long, short, or a TOML file."),
     ] = None,
     on_error: Annotated[str, typer.Option(help="wikidata: stop at a line that cannot be read, or drop it.")] = "stop",
     workers: Annotated[int | None, typer.Option(help="wikidata: processes that read.", min=0)] = None,
@@ -66,40 +79,108 @@ def build(
     kinds = [kind.strip() for kind in (representation or "").split(",") if kind.strip()]
     if representation is not None and not kinds:
         raise UsageError(f"--representation {representation!r}: names no kind; write for example properties,static")
-    chosen = (language, class_, no_subclasses, min_sitelinks, any_language, properties, on_error != "stop", workers)
-    if form != WIKIDATA:
-        if any(chosen):
-            raise UsageError("options of wikidata were given; add --from wikidata, or leave them out")
-        _from_files(source, out, form, kinds, output)
+    of_dumps = (no_subclasses, min_sitelinks, any_language, on_error != "stop", workers is not None)
+    of_both = (class_, properties)
+    of_tables = (column, separator != "|", delimiter, id_prefix, licence)
+    if (form != WIKIDATA and any(of_dumps)) or (form not in (WIKIDATA, RDF) and any(of_both)):
+        raise UsageError("options of wikidata were given; add --from wikidata (or rdf), or leave them out")
+    if form in (WIKIDATA, RDF) and any(of_tables):
+        raise UsageError(f"options of tables were given; --from {form} reads none")
+    if form == WIKIDATA:
+        options = _options(language, class_, no_subclasses, min_sitelinks, any_language, properties, on_error)
+        _from_dump(source, out, options, kinds, workers, output)
         return
-    from dualway.sources.properties import DEFAULT, read_properties_config
+    if form == RDF:
+        _from_rdf(source, out, language or "en", class_ or [], properties, kinds, output)
+        return
+    from dualway.datasets.columns import ColumnMap
+
+    columns = ColumnMap.parse(
+        column or [],
+        separator=_one(separator, "--separator"),
+        delimiter=None if delimiter is None else _one(delimiter, "--delimiter"),
+        id_prefix=id_prefix,
+        language=language or "",
+        licence=licence,
+    )
+    _from_files(source, out, form, kinds, columns, output)
+
+
+def _one(character: str, option: str) -> str:
+    from dualway.errors import UsageError
+
+    found = "\t" if character == "tab" else character
+    if len(found) != 1:
+        raise UsageError(f"{option} {character!r}: give one character, or the word tab")
+    return found
+
+
+def _options(
+    language: str | None,
+    classes: list[str] | None,
+    no_subclasses: bool,
+    min_sitelinks: int,
+    any_language: bool,
+    properties: str | None,
+    on_error: str,
+) -> DumpOptions:
+    from dualway.sources.properties import DEFAULT, properties_config
     from dualway.sources.wikidata import DumpOptions
 
-    options = DumpOptions(
+    return DumpOptions(
         languages=tuple(filter(None, (word.strip() for word in (language or "en,mul").split(",")))),
-        classes=tuple(class_ or ()),
+        classes=tuple(classes or ()),
         with_subclasses=not no_subclasses,
         min_sitelinks=min_sitelinks,
         any_language=any_language,
-        properties=DEFAULT if properties is None else read_properties_config(properties),
+        properties=DEFAULT if properties is None else properties_config(properties),
         on_error=on_error,
     )
-    _from_dump(source, out, options, kinds, workers, output)
 
 
-def _from_files(source: Path, out: Path, form: str, kinds: list[str], output: Output) -> None:
+def _from_rdf(
+    source: Path,
+    out: Path,
+    language: str,
+    classes: list[str],
+    properties: str | None,
+    kinds: list[str],
+    output: Output,
+) -> None:
+    from dualway.index.names import index_names
+    from dualway.kb.files import build_from_rdf
+    from dualway.sources.properties import DEFAULT, properties_config
+
+    with output.progress("entities written") as meter:
+        report = build_from_rdf(
+            source,
+            out,
+            language=language,
+            classes=classes,
+            properties=DEFAULT if properties is None else properties_config(properties),
+            representation=kinds,
+            progress=meter.update,
+        )
+    index_names(out)
+    output.result(report.to_dict())
+    output.show(_build_text(report))
+
+
+def _from_files(source: Path, out: Path, form: str, kinds: list[str], columns: ColumnMap, output: Output) -> None:
     from dualway.index.names import index_names
     from dualway.kb.files import build_from_files
 
     with output.progress("entities written") as meter:
-        report = build_from_files(source, out, form=form, representation=kinds, progress=meter.update)
+        report = build_from_files(source, out, form=form, representation=kinds, columns=columns, progress=meter.update)
     with output.progress("names indexed", report.manifest.counts["entities"]) as meter:
         index_names(out, progress=meter.update)
     output.result(report.to_dict())
     output.show(_build_text(report))
 
 
-def _from_dump(source: Path, out: Path, options: Any, kinds: list[str], workers: int | None, output: Output) -> None:
+def _from_dump(
+    source: Path, out: Path, options: DumpOptions, kinds: list[str], workers: int | None, output: Output
+) -> None:
     from dualway.index.names import index_names
     from dualway.kb.dump_build import build_from_dump
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualway.datasets.base import ReadReport
+from dualway.datasets.columns import ColumnMap
 from dualway.datasets.entities import read_entities
 from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES
 from dualway.datasets.entities_wikidiverse import is_table
@@ -18,6 +19,8 @@ from dualway.errors import DataError, UsageError
 from dualway.kb.manifest import Manifest
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity
+from dualway.sources.properties import DEFAULT, PropertiesConfig
+from dualway.sources.rdf import read_rdf_entities
 
 # Each form with the kinds of text that stand for an entity unless others are chosen; none: all that are present.
 FORMS: dict[str, tuple[str, ...]] = {
@@ -27,6 +30,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "mimic": ("properties",),
     "jsonl": (),
     "csv": (),
+    "parquet": (),
 }
 
 
@@ -62,6 +66,7 @@ def build_from_files(
     *,
     form: str = "auto",
     representation: Sequence[str] = (),
+    columns: ColumnMap | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> BuildReport:
     """Build the knowledge base `out` from a file or folder, and return what was read, repaired and dropped.
@@ -71,6 +76,7 @@ def build_from_files(
         out: The folder to make.
         form: One of `FORMS`, or "auto" to tell it from the file names.
         representation: Kinds of text that stand for an entity; the form's own (`FORMS`) when empty.
+        columns: What the columns of one's own table mean.
         progress: Called now and then with the number of entities written so far.
 
     Raises:
@@ -81,7 +87,7 @@ def build_from_files(
     """
     start = time.perf_counter()
     root = source if source.is_dir() else source.parent
-    with opened_source(source, form) as (entities, reading):
+    with opened_source(source, form, columns) as (entities, reading):
         kinds = tuple(representation) or _default_kinds(reading.format, entities)
         with KnowledgeBase.create(
             out,
@@ -97,8 +103,51 @@ def build_from_files(
     return BuildReport(reading.format, str(source), str(out), manifest, reading.to_dict(), seconds)
 
 
+def build_from_rdf(
+    source: Path,
+    out: Path,
+    *,
+    language: str = "en",
+    classes: Sequence[str] = (),
+    properties: PropertiesConfig = DEFAULT,
+    representation: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
+) -> BuildReport:
+    """Build the knowledge base `out` from RDF of Wikidata or DBpedia: a file, or all files of a folder.
+
+    Args:
+        source: N-Triples, N-Quads or Turtle, as they are or compressed.
+        out: The folder to make.
+        language: Of names and texts.
+        classes: Take instances of these alone.
+        properties: What the text of properties tells.
+        representation: Kinds of text that stand for an entity; all that are present when empty.
+        progress: Called now and then with the number of entities written so far.
+
+    Raises:
+        DataError: The source is missing or broken; names file and line.
+        KnowledgeBaseError: No entities, or a kind in `representation` that none of them has.
+        StorageError: `out` cannot be written.
+        UsageError: pyoxigraph is not installed.
+    """
+    start = time.perf_counter()
+    if not source.exists():
+        raise DataError("no such file or folder", path=source)
+    paths = sorted(path for path in source.iterdir() if path.is_file()) if source.is_dir() else [source]
+    reading = ReadReport(source, "rdf")
+    found = read_rdf_entities(paths, language=language, report=reading, classes=classes, properties=properties)
+    with closing(found) as entities:
+        made_of = f"rdf {source}"
+        kb = KnowledgeBase.create(out, entities, representation=representation, source=made_of, progress=progress)
+    with kb:
+        manifest = kb.manifest
+    return BuildReport("rdf", str(source), str(out), manifest, reading.to_dict(), time.perf_counter() - start)
+
+
 @contextmanager
-def opened_source(source: Path, form: str) -> Generator[tuple[Iterable[Entity], ReadReport]]:
+def opened_source(
+    source: Path, form: str, columns: ColumnMap | None = None
+) -> Generator[tuple[Iterable[Entity], ReadReport]]:
     """Yield the entities of a source and the reader's report, which is complete once they were read.
 
     Raises:
@@ -113,12 +162,14 @@ def opened_source(source: Path, form: str) -> Generator[tuple[Iterable[Entity], 
     if form == "auto":
         form = _guess_form(source)
     if form not in LINE_FORMS:
+        if columns is not None and not columns.is_empty:
+            raise UsageError(f"--column goes with one's own tables ({', '.join(LINE_FORMS)}), not with {form}")
         yield read_entities(source, form)
         return
     if source.is_dir():
         raise DataError(f"is a folder; give the .{form} file in it", path=source)
     report = ReadReport(source, form)
-    with closing(LINE_FORMS[form](source, report)) as entities:
+    with closing(LINE_FORMS[form](source, report, columns)) as entities:
         yield entities, report
 
 
