@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.machine import describe_machine
 
-from acceptance import main_job, seeing, world
+from acceptance import knowledge_bases, main_job, seeing, world
 from acceptance.steps import WORK
 from dualway.storage import write_text
 
-PARTS = {"main-job": main_job, "world": world, "seeing": seeing}
+PARTS = {"main-job": main_job, "world": world, "seeing": seeing, "knowledge-bases": knowledge_bases}
 
 
 def main() -> None:
