@@ -45,6 +45,8 @@ class FeatureConfig:
     mention_template: str = "{mention}"  # the paper's "representation m"; the public code encodes the string alone
     text_template: str = "{text}"  # the sentence; the public code prepends "{mention} [SEP] "
     entity_template: str = "{text}"  # the representation as it stands; "{name}. {text}" puts the name before it
+    # Kinds of text that are {text} of an entity, joined in this order; none: those that the knowledge base says.
+    representation: tuple[str, ...] = ()
     face_template: str = "{mention}, {attributes}"  # section 4.3.1: "Trump, gender: male, race: white, age: 50"
     identity_template: str = "{label}"  # section 4.3.2 keeps label and score; a sentence of the label encodes better
     identity_threshold: float = 0.5  # "confidence scores greater than 0.5": strict

@@ -34,6 +34,8 @@ from dualway.features.models import PICTURES, compares_faces, load_classifier, l
 from dualway.features.regions import read_regions
 from dualway.features.texts import EntityTexts, Texts
 from dualway.index.names import open_names
+from dualway.kb.records import compatibility_fingerprint
+from dualway.kb.rows import require_kinds
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import CandidateLists, FloatArray
 from dualway.storage import check_target, read_json, storage_errors, write_json
@@ -199,10 +201,14 @@ class Run:
         Raises:
             CompatibilityError: Its schema or kinds of representation are not those of the training.
         """
-        if kb.fingerprint.compatibility != self.kb_compatibility:
+        try:
+            found = _compatibility(self.preset, kb)
+        except KnowledgeBaseError as error:
+            raise CompatibilityError(f"{kb.path}: does not fit {self.folder}: {error}") from error
+        if found != self.kb_compatibility:
             raise CompatibilityError(
                 f"{kb.path}: its representation ({', '.join(kb.representation)}) is not the one {self.folder} was "
-                f"trained with (compatibility {kb.fingerprint.compatibility}, expected {self.kb_compatibility}); "
+                f"trained with (compatibility {found}, expected {self.kb_compatibility}); "
                 "build it with the same --representation, or train with this knowledge base"
             )
 
@@ -299,7 +305,7 @@ class Pipeline:
             identifier,
             source,
             self.preset.candidates.num_candidates,
-            EntityTexts(self.kb),
+            EntityTexts(self.kb, self.preset.features.representation),
             gallery=identifier.gallery_fingerprint,
             probes="faces" if compares_faces(encoders) else "pictures",
         )
@@ -321,7 +327,8 @@ class Pipeline:
             note: Told when it has to do without text similarity: features are from a store, the encoder not at hand.
         """
         try:
-            extractor = FeatureExtractor(UNTRAINED.features, self.text)
+            chosen = self.preset.features.representation
+            extractor = FeatureExtractor(replace(UNTRAINED.features, representation=chosen), self.text)
         except ModelError as error:
             if self.store is None:
                 raise
@@ -377,6 +384,16 @@ class Pipeline:
             folders=dataset.picture_folders,
         )
         return candidates, features, report
+
+
+def _compatibility(preset: Preset, kb: KnowledgeBase) -> str:
+    """Return what a run relies on in a knowledge base: the kinds that the settings choose count, else its own.
+
+    Raises:
+        KnowledgeBaseError: It has no text of a kind that is chosen.
+    """
+    kinds = preset.features.representation
+    return compatibility_fingerprint(require_kinds(kb.kinds, kinds)) if kinds else kb.fingerprint.compatibility
 
 
 def _report(meter: Meter, what: str, done: int, total: int) -> None:
@@ -550,7 +567,7 @@ def _new_run(out: Path, pipeline: Pipeline) -> Run:
         folder=out,
         preset=pipeline.preset,
         kb_path=kb.path.resolve(),
-        kb_compatibility=kb.fingerprint.compatibility,
+        kb_compatibility=_compatibility(pipeline.preset, kb),
         encoders=pipeline.encoder_fingerprints(),
         results={},
         candidates=None if pipeline.given is None else pipeline.given.record(),

@@ -27,6 +27,12 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, as train.epochs=40; may be repeated.")
     ] = None,
+    representation: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of text that stand for an entity, in place of the knowledge base's choice, with commas."
+        ),
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Seeds, with commas: 0,1,2.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Start over instead of going on.")] = False,
     regions: Annotated[
@@ -54,7 +60,8 @@ def train(
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise UsageError("--tensorboard: tensorboard is not installed: pip install 'dualway[tensorboard]'")
     store = open_store(features, regions)
-    chosen = read_settings(preset, config, set_ or [], seeds, store)
+    settings = [*(set_ or []), *_representation_setting(representation)]
+    chosen = read_settings(preset, config, settings, seeds, store)
     given = open_candidates(candidates, candidates_by_gold, output)
     with KnowledgeBase.open(kb) as opened, output.progress("features") as encoding:
         steps = _Steps(output)
@@ -110,6 +117,24 @@ def read_settings(
     except ValueError as error:
         raise UsageError(f"--seeds {seeds!r}: write whole numbers with commas, as 0,1,2") from error
     return override(preset, {"train": {"seeds": numbers}})
+
+
+def _representation_setting(kinds: str | None) -> list[str]:
+    """Return what --representation says as --set does.
+
+    Raises:
+        UsageError: It names no kind.
+    """
+    import json
+
+    from dualway.errors import UsageError
+
+    if kinds is None:
+        return []
+    chosen = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    if not chosen:
+        raise UsageError(f"--representation {kinds!r}: names no kind; write for example properties,static")
+    return [f"features.representation={json.dumps(chosen, ensure_ascii=False)}"]
 
 
 class _Steps:

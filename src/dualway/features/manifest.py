@@ -99,6 +99,7 @@ class Origin:
         """Return what decides on what is found in a picture; where it is equal, a picture need not be read again."""
         settings = {key: value for key, value in self.settings().items() if key.startswith("features.")}
         texts = {key for key in settings if key.endswith("_template") or key.startswith("features.identity")}
+        texts.add("features.representation")
         models = {part: fingerprint for part, fingerprint in self.models.items() if part != "text"}
         return {key: value for key, value in settings.items() if key not in texts} | models
 

@@ -26,7 +26,7 @@ def caption_texts(config: FeatureConfig, mentions: Sequence[Mention]) -> list[st
 
 def entity_texts(config: FeatureConfig, kb: KnowledgeBase, rows: IntArray | None = None) -> list[str]:
     """Return the string of E of the chosen rows (all by default); without a text, a name stands for itself."""
-    texts, names = kb.texts(), kb.names
+    texts, names = kb.texts(config.representation or None), kb.names
     wanted = range(len(names)) if rows is None else rows.tolist()
     return [config.entity_template.format(name=names[i], text=texts[i]) if texts[i] else names[i] for i in wanted]
 
@@ -70,14 +70,14 @@ def gallery_sentences(
 
 
 class EntityTexts(Mapping[str, tuple[str, str]]):
-    """Entity id -> (name, text) of a knowledge base; read when first asked for."""
+    """Entity id -> (name, text) of a knowledge base, by the chosen kinds of text; read when first asked for."""
 
-    def __init__(self, kb: KnowledgeBase) -> None:
-        self._kb = kb
+    def __init__(self, kb: KnowledgeBase, kinds: Sequence[str] = ()) -> None:
+        self._kb, self._kinds = kb, tuple(kinds)
 
     @cached_property
     def _texts(self) -> list[str]:
-        return self._kb.texts()
+        return self._kb.texts(self._kinds or None)
 
     def __getitem__(self, entity_id: str) -> tuple[str, str]:
         if entity_id not in self._kb:

@@ -17,6 +17,7 @@ from dualway.features.purge import purge_store
 from dualway.index.names import FOLDER, open_names
 from dualway.kb.adding import remove_entities
 from dualway.kb.changes import only_writer
+from dualway.kb.enriching import forget_answers
 from dualway.kb.history import from_json
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity
@@ -77,6 +78,7 @@ def erase_entities(path: Path | str, ids: Sequence[str], *, stores: Sequence[Pat
     erasure.stores = [
         f"{store}: {purge_store(store, entities=erasure.erased, really=True).describe()}" for store in stores
     ]
+    forget_answers(folder, erasure.erased)
     erasure.text_vectors = _erase_text_vectors(default_cache_folder(), strings)
     if (folder / GALLERY).is_dir():
         erasure.gallery_vectors = erase_from_gallery(folder, erasure.erased)

@@ -1,64 +1,37 @@
-"""Stale texts: which of a source's texts have changed since they were taken, and how much they drifted."""
+"""Stale texts: those that their source has changed since they were taken are read again, in one revision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from rapidfuzz import fuzz
-
-from dualway.errors import DataError
-from dualway.kb.changes import changing
-from dualway.kb.enriching import wanted_of, with_text
+from dualway.errors import DataError, UsageError
+from dualway.kb.changes import Change, changing
+from dualway.kb.drift import Drift, DriftReport, similarity
+from dualway.kb.enriching import checked, wanted_of, wiki_of
 from dualway.kb.store import KnowledgeBase
-from dualway.schema import Representation
+from dualway.schema import Entity, Representation
 from dualway.sources.texts import TextSource, Wanted
-from dualway.text import match_key
+
+GONE = ("keep", "remove")
+
+# What is held and read again: entity, text.
+_Held = dict[str, list[Representation]]
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A text that its source has changed. similarity: of the words, old and new, in [0, 1]."""
+class _Choice(NamedTuple):
+    """Which texts are looked at."""
 
-    entity_id: str
-    name: str
-    before: str
-    after: str
-    old_revision: str
-    new_revision: str
-    similarity: float
+    kinds: Sequence[str] | None
+    older_than: date | None
 
-
-@dataclass
-class DriftReport:
-    """What a refresh found, the least similar first.
-
-    Attributes:
-        source: Whose texts were looked at.
-        checked: How many texts of it there are.
-        newer: Of them, those whose source has a newer revision.
-        drifted: Of these, those whose text is another one.
-        vanished: Entities whose page is gone or gives no text any more, with why; their old text stays.
-        revision: Of the knowledge base after it.
-    """
-
-    source: str
-    checked: int = 0
-    newer: int = 0
-    drifted: list[Drift] = field(default_factory=list[Drift])
-    vanished: dict[str, str] = field(default_factory=dict[str, str])
-    revision: int = 0
-
-    @property
-    def mean_similarity(self) -> float:
-        """Of the texts that changed; 1 where none did."""
-        return sum(d.similarity for d in self.drifted) / len(self.drifted) if self.drifted else 1.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "mean_similarity": round(self.mean_similarity, 4)}
+    def takes(self, text: Representation) -> bool:
+        if self.kinds is not None and text.kind not in self.kinds:
+            return False
+        return self.older_than is None or not _was_taken_since(text.created_at, self.older_than)
 
 
 def refresh(
@@ -66,58 +39,103 @@ def refresh(
     source: TextSource,
     *,
     ids: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
+    older_than: date | None = None,
+    gone: str = "keep",
     dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DriftReport:
     """Ask a source for the revisions of the texts that it gave, and read again those that have changed.
 
+    A text whose revision says nothing (it is empty, or an address) is read again in any case, and counts as newer where
+    it says something else. An older revision than the one that was taken, as an old dump has, is told and not taken.
+
     Args:
         kb_path: The knowledge base's folder.
         source: Whose texts are looked at: those with its name as their source.
         ids: Look at these entities alone.
+        kinds: Look at texts of these kinds alone.
+        older_than: Look only at texts that were taken before this day, or that do not say when.
+        gone: "keep" the text of a page that is gone, or "remove" it.
         dry_run: Change nothing.
-        progress: Called with (texts read again, in all).
+        progress: Called with (entities read again, in all).
 
     Raises:
-        DataError: The source is broken, or answers for somebody who was not asked for.
+        DataError: The source is broken, or answers for somebody twice, for others than it was asked, or not at all.
         KnowledgeBaseError: No such knowledge base, or an id that it does not have.
         StorageError: Another process is changing it.
+        UsageError: An unknown `gone`.
     """
+    if gone not in GONE:
+        raise UsageError(f"unknown choice {gone!r} for the texts of pages that are gone; choose {' or '.join(GONE)}")
     folder, report = Path(kb_path), DriftReport(source.name)
     with KnowledgeBase.open(folder) as kb:
         report.revision = kb.revision
-        wanted = {one.entity_id: one for one in wanted_of(kb, source.name.partition(":")[2], ids)}
-        held = {entity_id: text for entity_id in wanted if (text := _held(kb, entity_id, source.name)) is not None}
-        names = {entity_id: wanted[entity_id].name for entity_id in held}
-    report.checked = len(held)
-    now = source.revisions([wanted[entity_id] for entity_id in held])
-    changed = [i for i, text in held.items() if now.get(i) != text.revision or not text.revision]
-    fresh = _read_again(source, [wanted[entity_id] for entity_id in changed], report, progress)
-    report.newer = len(fresh)
-    for entity_id, text in fresh.items():
-        old = held[entity_id]
-        if text.text != old.text:
-            drift = (old.text, text.text, old.revision, text.revision, similarity(old.text, text.text))
-            report.drifted.append(Drift(entity_id, names[entity_id], *drift))
-    report.drifted.sort(key=lambda drift: (drift.similarity, drift.entity_id))
-    if fresh and not dry_run:
-        _put(folder, fresh, held, report)
+        held = _held(kb, source.name, _Choice(kinds, older_than))
+        wanted = {one.entity_id: one for one in wanted_of(kb, wiki_of(source), ids) if one.entity_id in held}
+    held = {entity_id: held[entity_id] for entity_id in wanted}
+    report.checked = sum(map(len, held.values()))
+    stale = _stale(held, _revisions(source, list(wanted.values())), report)
+    fresh = _read_again(source, [wanted[entity_id] for entity_id in stale], report, progress)
+    changes = _compare(fresh, held, {one.entity_id: one.name for one in wanted.values()}, report)
+    lost = {entity_id: held[entity_id] for entity_id in report.vanished} if gone == "remove" else {}
+    if (changes or lost) and not dry_run:
+        _put(folder, changes, lost, report)
     return report
 
 
-def similarity(before: str, after: str) -> float:
-    """Return how alike two texts are by their words, in any order, in [0, 1]."""
-    return round(fuzz.token_sort_ratio(match_key(before), match_key(after)) / 100, 4)
-
-
-def _held(kb: KnowledgeBase, entity_id: str, source: str) -> Representation | None:
-    rows = kb.query(
-        "SELECT r.kind, r.text, r.source, r.language, r.revision, r.licence, r.created_at FROM representations r "
-        "JOIN entities e ON e.row = r.entity WHERE e.id = ? AND r.source = ? ORDER BY r.number LIMIT 1",
-        entity_id,
+def _held(kb: KnowledgeBase, source: str, choice: _Choice) -> _Held:
+    """Return the texts of a source, by entity."""
+    held: _Held = {}
+    for entity_id, *values in kb.query(
+        "SELECT e.id, r.kind, r.text, r.source, r.language, r.revision, r.licence, r.created_at "
+        "FROM representations r JOIN entities e ON e.row = r.entity WHERE r.source = ? ORDER BY r.entity, r.number",
         source,
-    )
-    return Representation(*rows[0]) if rows else None
+    ):
+        text = Representation(*values)
+        if choice.takes(text):
+            held.setdefault(entity_id, []).append(text)
+    return held
+
+
+def _was_taken_since(created_at: str, day: date) -> bool:
+    try:
+        return date.fromisoformat(created_at[:10]) >= day
+    except ValueError:
+        return False  # it does not say when
+
+
+def _revisions(source: TextSource, wanted: Sequence[Wanted]) -> Mapping[str, str]:
+    asked = {one.entity_id for one in wanted}
+    now = source.revisions(wanted) if wanted else {}
+    for entity_id, revision in now.items():
+        if entity_id not in asked or not isinstance(revision, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            what = f"{revision!r} is no revision" if entity_id in asked else "was not asked for"
+            raise DataError(f"{source.name}: told a revision: {what}", id=str(entity_id))
+    return now
+
+
+def _stale(held: _Held, now: Mapping[str, str], report: DriftReport) -> list[str]:
+    """Return the ids to ask for again; those that the source has only older are counted."""
+    stale: list[str] = []
+    for entity_id, texts in held.items():
+        revision = now.get(entity_id)
+        open_texts = [text for text in texts if text.revision != revision or not _tells(text.revision)]
+        if revision is not None and open_texts and all(_is_older(revision, text.revision) for text in open_texts):
+            report.older[entity_id] = revision
+        elif open_texts:
+            stale.append(entity_id)
+    return stale
+
+
+def _tells(revision: str) -> bool:
+    """Tell whether a revision tells one state of a page from another; an address is the same for all of them."""
+    return bool(revision) and "://" not in revision
+
+
+def _is_older(revision: str, than: str) -> bool:
+    numbers = [int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None for text in (revision, than)]
+    return numbers[0] is not None and numbers[1] is not None and numbers[0] < numbers[1]
 
 
 def _read_again(
@@ -128,12 +146,11 @@ def _read_again(
 ) -> dict[str, Representation]:
     asked = {one.entity_id for one in wanted}
     fresh: dict[str, Representation] = {}
-    for number, found in enumerate(source.texts(wanted) if wanted else (), start=1):
-        if found.entity_id not in asked:
-            raise DataError(f"{source.name}: answered twice, or for somebody who was not asked for", id=found.entity_id)
+    for number, raw in enumerate(source.texts(wanted) if wanted else (), start=1):
+        found = checked(raw, source, asked)
         asked.discard(found.entity_id)
         if found.representation is None:
-            report.vanished[found.entity_id] = found.problem or "no text"
+            report.vanished[found.entity_id] = found.problem
         else:
             fresh[found.entity_id] = found.representation
         if progress is not None:
@@ -143,11 +160,56 @@ def _read_again(
     return fresh
 
 
-def _put(folder: Path, fresh: dict[str, Representation], held: dict[str, Representation], report: DriftReport) -> None:
+def _compare(
+    fresh: Mapping[str, Representation], held: _Held, names: Mapping[str, str], report: DriftReport
+) -> dict[str, list[tuple[Representation, Representation]]]:
+    """Return (old, new) of the texts to exchange, by entity; what says the same as before stays as it is."""
+    changes: dict[str, list[tuple[Representation, Representation]]] = {}
+    for entity_id, text in fresh.items():
+        for old in held[entity_id]:
+            new = replace(text, kind=old.kind)
+            if replace(new, created_at=old.created_at) == old:
+                continue
+            if _is_older(new.revision, old.revision):  # its revision was not told before
+                report.older[entity_id] = new.revision
+                continue
+            report.newer += 1
+            changes.setdefault(entity_id, []).append((old, new))
+            if new.text != old.text:
+                alike = similarity(old.text, new.text)
+                texts = (old.text, new.text, old.revision, new.revision)
+                report.drifted.append(Drift(entity_id, names[entity_id], old.kind, *texts, alike))
+    report.drifted.sort(key=lambda drift: (drift.similarity, drift.entity_id))
+    return changes
+
+
+def _put(
+    folder: Path,
+    changes: Mapping[str, Sequence[tuple[Representation, Representation]]],
+    lost: _Held,
+    report: DriftReport,
+) -> None:
+    """Publish the new texts, each in the place of the one that was looked at, where that is still there."""
     with changing(folder) as change:
-        for entity_id, text in fresh.items():
-            if entity_id in change:
-                kept = replace(text, kind=held[entity_id].kind)
-                change.update(with_text(change.entity(entity_id), kept))
-        change.describe(f"{len(report.drifted):,} texts of {report.source} changed, {len(fresh):,} newer")
+        for entity_id, pairs in changes.items():
+            _exchange(change, entity_id, dict(pairs), report)
+        for entity_id, texts in lost.items():
+            if _exchange(change, entity_id, dict.fromkeys(texts), report):
+                report.removed += len(texts)
+        removed = f", {report.removed:,} removed" if report.removed else ""
+        change.describe(f"{len(report.drifted):,} texts of {report.source} changed, {report.newer:,} newer{removed}")
         report.revision = change.revision - (not change.is_made)
+
+
+def _exchange(
+    change: Change, entity_id: str, new_of: Mapping[Representation, Representation | None], report: DriftReport
+) -> bool:
+    if entity_id not in change:
+        report.passed_over.append(entity_id)
+        return False
+    entity: Entity = change.entity(entity_id)
+    if not set(new_of) <= set(entity.representations):
+        report.passed_over.append(entity_id)
+        return False
+    texts = (new_of.get(text, text) for text in entity.representations)
+    return change.update(replace(entity, representations=tuple(text for text in texts if text is not None)))

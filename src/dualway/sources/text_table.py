@@ -47,6 +47,11 @@ class TextTable:
         """What is kept as a text's source."""
         return f"table:{self._path.name}"
 
+    @property
+    def language(self) -> str:
+        """Of the texts that do not say it; entities are found by the titles of their pages in this Wikipedia."""
+        return self._language
+
     def texts(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
         """Yield one answer for each of `wanted`: by id, else by title, else by name."""
         for entity in wanted:
@@ -82,7 +87,7 @@ class TextTable:
         values = cast("dict[str, Any]", value)
         for key in sorted(values.keys() - _KEYS):
             self.report.note(f"unknown {key!r}, not read", f"line {number}")
-        line = {key: values.get(key) or "" for key in _KEYS}
+        line = {key: "" if values.get(key) is None else values[key] for key in _KEYS}
         if not all(isinstance(text, str) for text in line.values()):
             raise DataError("a value is no text; put it in quotes", path=self._path, line=number)
         key = ("id", line["id"]) if line["id"] else ("title", clean_title(line["title"]))
