@@ -7,24 +7,24 @@ Notes to the reader, redirects and pages that only list things of one name are n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from dualway.errors import UsageError
-from dualway.sources.cleaning import clean_text, first_paragraphs, is_disambiguation, shorten
+from dualway.sources.cleaning import first_paragraphs, shorten
+from dualway.sources.hatnotes import is_disambiguation, is_hatnote
+from dualway.sources.templates import Call, words_of
 
 NUM_PARAGRAPHS = 2
 MAX_CHARS = 1000  # what encoders read of it is less: 256 pieces of words, or 77
 
 _LONGEST = 300_000  # characters of markup that are looked at: the lead is at the beginning
+_LONGEST_LEAD = 100_000  # characters of its lead that are read as markup
 _MAX_DEPTH = 60  # of templates within templates, beyond which a page is not read
 
-_REDIRECT = re.compile(
-    r"\s*#(?:REDIRECT|WEITERLEITUNG|REDIRECTION|REDIRECCI[OÓ]N|RINVIA|DOORVERWIJZING|PATRZ|перенаправление|重定向|転送)"
-    r"\s*:?\s*\[\[([^\]|#]{1,300})",
-    re.IGNORECASE,
-)
+# "#REDIRECT [[Page]]", in every language: a page that begins with a word behind "#" and a link is nothing else.
+_REDIRECT = re.compile(r"\s*#\s?[^\W\d_]{3,20}\s*:?\s*\[\[:?([^\[\]|#]{1,300})(#[^\[\]|]{1,300})?")
 _DISAMBIGUATION = re.compile(
     r"\{\{\s*(?:disambig\w*|disamb|dab|hndis|geodis|human name disambiguation|place name disambiguation|surname|"
     r"given name|set index article|begriffskl[aä]rung|homonymie|patronyme|toponymie|paronymie|desambiguaci[oó]n|"
@@ -45,14 +45,44 @@ _DROPPED_TAGS = (
     "source",
     "templatestyles",
     "style",
+    "references",
+    "table",
+    "li",
+    "includeonly",
+    "indicator",
+    "inputbox",
+    "mapframe",
+    "maplink",
+    "graph",
+    "hiero",
+    "chem",
+    "ce",
 )
+_LIST_MARK = "\ue002"
+_NOTHING = "\ue003"  # where a template was: what makes it italic does not become something else
+_MOST_PARAMETERS = 200
 _MAGIC = re.compile(r"__[A-ZÄÖÜ]{3,30}__")
+_SITE = re.compile(r"\[(?:(?:https?|ftp):)?//[^\s\[\]]{1,2000}(?:[ \t]+([^\[\]\n]{0,500}))?\]")
+_SITE_OPEN = re.compile(r"\[(?=(?:\w{3,10}:)?//|mailto:)")
+_BREAK = re.compile(r"<br\s?/?\s?>", re.IGNORECASE)
+_BLOCK = re.compile(r"</?(?:p|div|center|blockquote|poem|hr|ul|ol|dl)\b[^<>]{0,500}>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,1000}>")
+_ANGLE = re.compile(r"<(?=[a-zA-Z/!?])")
 _FILE = re.compile(
-    r"\s*:?(?:file|image|media|datei|bild|fichier|archivo|imagen|файл|изображение|ファイル|文件|category|kategorie|catégorie|"
+    r"\s*(?:file|image|media|datei|bild|fichier|archivo|imagen|файл|изображение|ファイル|文件|category|kategorie|catégorie|"
     r"categoría|категория|カテゴリ|分类|分類)\s*:",
     re.IGNORECASE,
 )
+_CONVERTED = re.compile(r"-\{(?:[^{}|]{0,20}\|)?(?:[^{}:;]{0,20}:)?([^{};]{0,200})[^{}]{0,500}\}-")
+_STRAY = re.compile(r"^\s*(?:\|?\}+\s*)+")
+_SCRAP = re.compile(r"[^.!?:。！？…]{0,40}")  # left of a box or a picture; a description has an end
+_QUOTES = re.compile(r"'{2,}")
 _INTERWIKI = re.compile(r"\s*:?[a-z]{2,3}(?:-[a-z]{2,10})?:\S", re.IGNORECASE)
+
+
+class _Page(NamedTuple):
+    title: str
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +119,16 @@ def static_text(
         UsageError: mwparserfromhell is not installed.
     """
     if found := _REDIRECT.match(wikitext):
-        return StaticText(kind="redirect", target=clean_title(found[1]), problem="redirect")
+        problem = "redirect to a part of another page" if found[2] else "redirect"
+        return StaticText(kind="redirect", target=clean_title(found[1]), problem=problem)
     if _DISAMBIGUATION.search(wikitext[:_LONGEST]):
         return StaticText(kind="disambiguation", problem="disambiguation page")
     lead = _lead(wikitext)
     if _depth(lead) > _MAX_DEPTH:
         return StaticText(kind="no text", problem="markup nested too deeply")
-    plain = _plain(lead, title)
+    plain = _plain(lead, _Page(title, language))
+    if plain is None:
+        return StaticText(kind="no text", problem="markup that cannot be read")
     return static_from_plain(plain, language=language, num_paragraphs=num_paragraphs, max_chars=max_chars)
 
 
@@ -124,7 +157,7 @@ def _lead(wikitext: str) -> str:
         text = _without_tag(text, tag)
     text = _without_tables(text)
     heading = _HEADING.search(text)
-    return _MAGIC.sub("", text[: heading.start()] if heading else text)
+    return _without_tags(_MAGIC.sub("", text[: heading.start()] if heading else text)[:_LONGEST_LEAD])
 
 
 def _without_references(text: str) -> str:
@@ -147,11 +180,12 @@ def _without_references(text: str) -> str:
 def _without_tag(text: str, tag: str) -> str:
     opening = re.compile(rf"<{tag}\b[^<>]*?(/?)>", re.IGNORECASE)
     closing = re.compile(rf"</{tag}\s*>", re.IGNORECASE)
+    last = max((found.start() for found in closing.finditer(text)), default=0)  # behind it nothing is closed
     parts: list[str] = []
     place = 0
     while found := opening.search(text, place):
         parts.append(text[place : found.start()])
-        end = None if found[1] else closing.search(text, found.end())
+        end = None if found[1] or found.start() >= last else closing.search(text, found.end())
         place = end.end() if end else found.end()
     return "".join([*parts, text[place:]])
 
@@ -169,6 +203,13 @@ def _without_tables(text: str) -> str:
     return "".join([*parts, text[place:]]) if depth == 0 else "".join(parts)
 
 
+def _without_tags(text: str) -> str:
+    """Take out HTML and links to other sites, but for breaks and words: unclosed ones cost the parser too much time."""
+    text = _SITE_OPEN.sub("&#91;", _SITE.sub(r"\1", text))
+    text = _BLOCK.sub("\n", _BREAK.sub(" ", text))
+    return _ANGLE.sub("&lt;", _TAG.sub("", text))
+
+
 def _depth(text: str) -> int:
     depth = deepest = 0
     for found in re.finditer(r"\{\{|\}\}|\[\[|\]\]", text):
@@ -177,17 +218,62 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _plain(markup: str, title: str) -> str:
-    parse = _parser()
-    code = parse(markup, skip_style_tags=True)
-    return _words(code, title, 0)
+def _plain(markup: str, page: _Page) -> str | None:
+    """Return the lead's paragraphs, a line each; None where the parser gives up."""
+    parse, parser_error = _parser()
+    try:
+        text = _words(parse(markup, skip_style_tags=True), page, 0)
+    except (parser_error, RecursionError):
+        return None
+    return _paragraphs(text)
 
 
-def _words(code: Any, title: str, depth: int) -> str:
-    return "".join(_node(node, title, depth) for node in code.nodes) if depth < _MAX_DEPTH else ""
+def _paragraphs(text: str) -> str:
+    blocks: list[list[str]] = [[]]
+    for raw in _CONVERTED.sub(r"\1", text).split("\n"):
+        line = _STRAY.sub("", raw).strip(f" \t{_NOTHING}")
+        if not line:
+            blocks.append([])
+        elif is_hatnote(line.strip("'")):  # in a line of its own, without a blank one behind it
+            blocks += [[line], []]
+        elif not line.startswith((_LIST_MARK, "|", "!", "{{")):
+            blocks[-1].append(without_quotes(line))
+    paragraphs = [" ".join(block) for block in blocks if block]
+    while len(paragraphs) > 1 and _SCRAP.fullmatch(paragraphs[0]):
+        del paragraphs[0]
+    return "\n".join(paragraphs)
 
 
-def _node(node: Any, title: str, depth: int) -> str:
+def without_quotes(line: str) -> str:
+    """Return a line without the apostrophes that make it bold or italic, as MediaWiki tells them from real ones.
+
+    Four are one and a bold mark; where the marks of both kinds are odd, one bold mark behind a short word is an
+    apostrophe and an italic mark: "l'''Iliade''" is "l'Iliade".
+    """
+    runs = list(_QUOTES.finditer(line))
+    sizes = [len(run[0]) for run in runs]
+    real = [1 if size == 4 else max(size - 5, 0) for size in sizes]
+    marks = [size - kept for size, kept in zip(sizes, real)]
+    num_bold, num_italic = sum(mark in (3, 5) for mark in marks), sum(mark in (2, 5) for mark in marks)
+    if num_bold % 2 and num_italic % 2:
+        befores = [line[before.end() : run.start()] for before, run in pairwise(runs)]
+        befores.insert(0, line[: runs[0].start()])
+        bold = [at for at, mark in enumerate(marks) if mark == 3]
+        bold.sort(key=lambda at: (befores[at][-2:-1] != " ", befores[at][-1:] == " "))  # stable: the first of its kind
+        for at in bold[:1]:
+            real[at] += 1
+    parts, place = list[str](), 0
+    for run, kept in zip(runs, real):
+        parts += [line[place : run.start()], "'" * kept]
+        place = run.end()
+    return "".join([*parts, line[place:]])
+
+
+def _words(code: Any, page: _Page, depth: int) -> str:
+    return "".join(_node(node, page, depth) for node in code.nodes) if depth < _MAX_DEPTH else ""
+
+
+def _node(node: Any, page: _Page, depth: int) -> str:
     kind = type(node).__name__
     if kind == "Text":
         return str(node.value)
@@ -195,133 +281,47 @@ def _node(node: Any, title: str, depth: int) -> str:
         target = str(node.title)
         if _FILE.match(target) or (_INTERWIKI.match(target) and node.text is None):
             return ""
-        return _words(node.text, title, depth + 1) if node.text is not None else target.lstrip(":")
+        return _words(node.text, page, depth + 1) if node.text is not None else target.lstrip(":")
     if kind == "Template":
-        return _template(node, title, depth + 1)
+        return _template(node, page, depth + 1) or _NOTHING
     if kind == "ExternalLink":
-        return _words(node.title, title, depth + 1) if node.title is not None else ""
+        return _words(node.title, page, depth + 1) if node.title is not None else ""
     if kind == "HTMLEntity":
         return str(node.normalize() or "")
     if kind == "Tag":
-        return _tag(node, title, depth + 1)
+        return _tag(node, page, depth + 1)
     return ""
 
 
-def _tag(node: Any, title: str, depth: int) -> str:
-    name = str(node.tag).lower()
-    if name == "br":
-        return " "
-    if name in ("table", "tr", "td", "th", "ref", "references", "dt", "hr"):
-        return ""
-    marker = str(node.wiki_markup or "")
-    if marker in ("*", "#", ":", ";"):
-        return marker if marker == ":" else "\n"
-    words = _words(node.contents, title, depth) if node.contents is not None else ""
-    return f"\n{words}\n" if name in ("p", "div") else words
+def _tag(node: Any, page: _Page, depth: int) -> str:
+    """Return what is in a tag; of those that wiki markup makes, the signs of lists are left: HTML is gone before."""
+    if str(node.wiki_markup or "") in ("*", "#", ":", ";"):
+        return f"\n{_LIST_MARK}"
+    is_rule = str(node.tag).lower() in ("hr", "table")
+    return "" if is_rule or node.contents is None else _words(node.contents, page, depth)
 
 
-def _template(node: Any, title: str, depth: int) -> str:
-    name = " ".join(str(node.name).replace("_", " ").split()).casefold()
-    values = [_words(param.value, title, depth).strip() for param in node.params if not param.showkey]
-    if name in _SPACES:
-        return _SPACES[name]
-    if name in ("pagename", "fullpagename"):
-        return title
-    if name in _LAST or name.startswith("lang-"):
-        return "" if name.startswith("lang-") else (values[-1] if values else "")
-    if name in _FIRST:
-        return values[0] if values else ""
-    make = _MADE.get(name)
-    return make(values) if make else ""
+def _template(node: Any, page: _Page, depth: int) -> str:
+    name = str(node.name).strip()
+    if name.casefold() in ("pagename", "fullpagename"):
+        return page.title
+    values: list[str] = []
+    named: dict[str, str] = {}
+    for param in node.params[:_MOST_PARAMETERS]:
+        key = str(param.name).strip().casefold()
+        words = _words(param.value, page, depth).strip()
+        if key.isdecimal() and len(key) < 3:
+            values += [""] * (int(key) - len(values))
+            values[int(key) - 1] = words
+        else:
+            named[key] = words
+    return words_of(name, Call(tuple(values), named, page.language))
 
 
-def _convert(values: list[str]) -> str:
-    return " ".join(values[:2])
-
-
-def _joined(values: list[str]) -> str:
-    return " ".join(filter(None, values))
-
-
-def _century(values: list[str]) -> str:
-    return f"{values[0]}e siècle" if values else ""
-
-
-def _date(values: list[str]) -> str:
-    numbers = [value for value in values if value.isdigit()][:3]
-    if not numbers:
-        return values[0] if values else ""
-    year, month, day = (*numbers, "", "")[:3]
-    if month and 1 <= int(month) <= 12:
-        return f"{_MONTHS[int(month)]} {f'{int(day)}, ' if day else ''}{year}"
-    return year
-
-
-def _span(values: list[str]) -> str:
-    return " – ".join(filter(None, values[:2]))
-
-
-def _circa(values: list[str]) -> str:
-    return " – ".join(f"c. {value}" for value in values[:2]) if values else "c."
-
-
-_MONTHS = (
-    "",
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
-)
-_SPACES = {
-    "nbsp": " ", "spaces": " ", "thinsp": " ", "zwsp": "", "snd": " – ", "spnd": " – ",
-    "spaced ndash": " – ", "ndash": "–", "mdash": "—", "en dash": "–", "em dash": "—", "'": "'", "!": "|",
-    "=": "=", "·": "·", "dot": " · ", "shy": "",
-}  # fmt: skip
-_LAST = frozenset(
-    {"lang", "lang1", "langue", "lengua", "sprache", "lg", "transl", "transliteration", "abbr", "tooltip", "sort"}
-)
-_FIRST = frozenset(
-    {
-        "nowrap", "nobr", "nobold", "small", "big", "smaller", "larger", "em", "strong", "script", "angbr",
-        "as of", "nihongo", "nihongo2", "nihongo3", "zh", "ill", "interlanguage link", "link-interwiki", "nom",
-        "souverain", "mvar", "var", "rom", "romain", "nombre",
-        "langue2", "awrap", "nowraplinks", "ship", "uss", "hms", "sup", "sub", "sic", "not a typo", "linktext",
-        "vanchor", "anchor text", "flagicon text", "esd", "nau",
-    }
-)  # fmt: skip
-_MADE: dict[str, Callable[[list[str]], str]] = {
-    "convert": _convert,
-    "cvt": _convert,
-    "unité": _convert,
-    "unidad": _convert,
-    "date": _joined,
-    "date-": _joined,
-    "date de naissance": _joined,
-    "date de décès": _joined,
-    "fecha": _joined,
-    "siècle": _century,
-    "s-": _century,
-    "s": _century,
-    "birth date": _date,
-    "birth-date": _date,
-    "death date": _date,
-    "birth date and age": _date,
-    "start date": _date,
-    "bda": _date,
-    "circa": _circa,
-    "c.": _circa,
-    "ca.": _circa,
-    "birth year and age": lambda values: values[0] if values else "",
-    "reign": _span,
-    "floruit": lambda values: f"fl. {_span(values)}",
-    "fl.": lambda values: f"fl. {_span(values)}",
-}
-
-
-def _parser() -> Any:
+def _parser() -> tuple[Any, type[Exception]]:
     try:
         from mwparserfromhell import parse
+        from mwparserfromhell.parser import ParserError
     except ImportError as error:
         raise UsageError("Wikipedia's markup is read by mwparserfromhell: pip install 'dualway[kb]'") from error
-    return parse
-
-
-__all__ = ["MAX_CHARS", "NUM_PARAGRAPHS", "StaticText", "clean_text", "clean_title", "static_from_plain", "static_text"]
+    return parse, ParserError
