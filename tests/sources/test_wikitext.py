@@ -1,4 +1,4 @@
-"""From markup as it is on real pages to the text that stands for an entity: the expected text was written by hand."""
+"""From markup as it is on real pages to the text that stands for an entity."""
 
 import json
 import time
