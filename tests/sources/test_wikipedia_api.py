@@ -9,8 +9,7 @@ from dualway.kb.enriching import enrich
 from dualway.kb.refreshing import refresh
 from dualway.kb.store import KnowledgeBase
 from dualway.schema import Entity
-from dualway.sources.mediawiki import MediaWiki, check_user_agent, wait_of
-from dualway.sources.texts import Wanted
+from dualway.sources.texts import Found, Wanted
 from dualway.sources.wikipedia_api import WikipediaApi
 
 from .mediawiki_server import Wiki, serving
@@ -115,78 +114,68 @@ class TestTexts:
         assert not any("extracts" in asked.get("prop", "") for asked in wiki.asked)
 
 
-class TestPatience:
+class TestWhatIsNoDescription:
     @pytest.mark.parametrize(
-        ("fault", "waited"), [("maxlag", 7), ("ratelimited", 7), ("429", 11), ("503", 11), ("cut", 1), ("html", 1)]
+        ("name", "problem"),
+        [
+            ("C#", "no possible title"),  # "C" is another language
+            ("A|Jodie Foster", "no possible title"),
+            ("\x1fA|Jodie Foster", "no possible title"),
+            ("Jodie\nFoster", "no possible title"),
+            ("\ud800", "no possible title"),
+            ("é" * 128, "no possible title"),
+            (" ", "no possible title"),
+            ("de:Jodie Foster", "a page of another wiki"),
+            ("Category:Actors", "not a page of an encyclopedia: a category, a user's, .."),
+            ("Her dog", "only a part of another page"),
+            ("Nowhere", "no such page"),  # leads to a part of a page that is not there
+            ("Round", "no such page"),  # redirects in a circle
+            ("&action=delete&titles=Jodie Foster", "no such page"),
+        ],
     )
-    def test_what_passes_is_asked_again(self, source, wiki, waits, fault, waited):
-        wiki.faults = [fault]
-        (answer,) = source.texts(WANTED[:1])
+    def test_each_is_named_and_spoils_no_other(self, source, wiki, name, problem):
+        wiki.pages["Category:Actors"] = {"id": 9, "ns": 14, "rev": 1, "text": "Actors of all kinds."}
+        wiki.redirects |= {"Her dog": "Jodie Foster#Dogs", "Nowhere": "Nothing#Part"}
+        wiki.redirects |= {"Round": "And round", "And round": "Round"}
+        answers = list(source.texts([Wanted("x", name), Wanted("y", "Jodie Foster")]))
+        found = {answer.entity_id: answer for answer in answers}
+        assert found["x"] == Found("x", problem=problem)
+        assert found["y"].representation
+        assert source.revisions([Wanted("x", name), Wanted("y", "Jodie Foster")]) == {"y": "101"}
+
+    def test_letters_that_titles_may_have(self, source, wiki):
+        name = "می\u200cخواهم"  # a joiner that Persian cannot do without
+        wiki.pages[name] = {"id": 9, "rev": 1, "text": "A text."}
+        (answer,) = source.texts([Wanted("x", name)])
         assert answer.representation
-        assert waits == [waited]
 
-    def test_not_for_ever(self, source, wiki, waits):
-        wiki.faults = ["maxlag"] * 9
-        with pytest.raises(DownloadError, match="come again later"):
-            list(source.texts(WANTED[:1]))
-        assert len(wiki.asked) == 5
+    def test_a_wiki_without_extracts_is_not_one_of_empty_pages(self, source, wiki):
+        wiki.knows = ("revisions", "pageprops")
+        for wiki.old in (False, True):
+            with pytest.raises(
+                DownloadError, match=r'does not know.*Unrecognized value for parameter "prop": extracts'
+            ):
+                list(source.texts(WANTED[:1]))
 
-    def test_what_is_refused_is_told(self, source, wiki):
-        wiki.faults = ["badvalue"]
-        with pytest.raises(DownloadError, match="refuses the question: badvalue"):
-            list(source.texts(WANTED[:1]))
+    @pytest.mark.parametrize("language", ["", "EN", "evil.example/x?", "en.wikipedia.org#", "../en"])
+    def test_no_language(self, language):
+        with pytest.raises(UsageError, match="no Wikipedia's language"):
+            WikipediaApi(language, AGENT)
 
-    def test_a_steady_pace(self, wiki):
-        now, waits = [0.0], []
-
-        def wait(seconds):
-            waits.append(seconds)
-            now[0] += seconds
-
-        with MediaWiki(wiki.address, AGENT, interval_s=2.0, wait=wait, clock=lambda: now[0]) as mediawiki:
-            for _ in range(3):
-                mediawiki.ask(action="query", titles="Foster", prop="revisions")
-                now[0] += 0.5
-        assert waits == [1.5, 1.5]
-
-    def test_going_on_without_end(self, source, wiki, monkeypatch):
-        monkeypatch.setattr(Wiki, "answer", lambda self, values: {"query": {"pages": []}, "continue": {"x": "1"}})
-        with pytest.raises(DownloadError, match="without end"):
-            list(source.texts(WANTED[:1]))
-
-    def test_no_wiki_at_all(self, source, wiki, monkeypatch):
-        monkeypatch.setattr(Wiki, "answer", lambda self, values: [1, 2])
-        with pytest.raises(DownloadError, match=r"api\.php"):
-            list(source.texts(WANTED[:1]))
-
-    @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("", 0), ("soon", 0), ("-1", 0), ("9" * 30, 0)])
-    def test_retry_after(self, header, seconds):
-        assert wait_of(header) == seconds
-
-    def test_retry_after_a_date(self):
-        assert wait_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-        assert wait_of("Fri, 21 Oct 2095 07:28:00 GMT") > 1e9
+    def test_answers_of_odd_shapes(self, source, wiki, monkeypatch):
+        odd = {"pages": [{"title": "Jodie Foster", "revisions": [7], "extract": "A text."}, 5], "redirects": "x"}
+        monkeypatch.setattr(Wiki, "answer", lambda self, values: {"query": odd, "entities": ["x"]})
+        answers = {found.entity_id: found for found in source.texts([Wanted("a", "Jodie Foster"), WANTED[6]])}
+        assert (answers["a"].representation.text, answers["a"].representation.revision) == ("A text.", "")
+        assert answers["Q42574"].problem == "no page in this Wikipedia"
 
 
-class TestWhoAsks:
-    @pytest.mark.parametrize("agent", [None, "", "python", "bot/1.0", "a@b\nX: y", "ü@x.org"])
-    def test_nobody_is_no_answer(self, agent):
-        with pytest.raises(UsageError, match="user-agent"):
-            check_user_agent(agent)
-
-    def test_as_the_environment_says(self, monkeypatch):
-        monkeypatch.setenv("DUALWAY_USER_AGENT", AGENT)
-        assert check_user_agent(None) == AGENT
-
-    def test_plain_http_only_to_this_machine(self):
-        wiki = MediaWiki("http://en.wikipedia.example/w/api.php", AGENT, interval_s=0)
-        with wiki, pytest.raises(DownloadError, match="not an https address"):
-            wiki.ask(action="query")
-
-    def test_the_network_may_be_forbidden(self, source, monkeypatch):
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        with pytest.raises(DownloadError, match="switched off"):
-            list(source.texts(WANTED[:1]))
+def test_addresses_stay_within_what_hosts_take(source, wiki):
+    wiki.per_answer = 20
+    wanted = [Wanted(f"x{n}", f"{'महात्मा' * 8} {n}") for n in range(50)]
+    assert len(list(source.texts(wanted))) == 50
+    assert source.revisions(wanted) == {}
+    assert 4_000 < wiki.longest_address < 6_000
 
 
 def test_a_knowledge_base_enriched_and_refreshed(tmp_path, wiki, source):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from dualway.cli.output import JsonFlag, Output, QuietFlag
 
 if TYPE_CHECKING:
+    from dualway.kb.fetched_pictures import FetchReport
     from dualway.kb.picture_map import PictureMap
     from dualway.kb.pictures import People, PictureReport
     from dualway.kb.store import KnowledgeBase, PictureCounts
@@ -44,6 +45,19 @@ def pictures(
         list[str] | None,
         typer.Option(help="An id: its pictures and their vectors are removed, none are taken; may be repeated."),
     ] = None,
+    fetch: Annotated[
+        Path | None,
+        typer.Option(help="A folder: the pictures that the entities name are fetched into it from Wikimedia Commons."),
+    ] = None,
+    user_agent: Annotated[
+        str | None,
+        typer.Option(help="Who fetches, with a contact: NAME/1.0 (you@example.org); or DUALWAY_USER_AGENT."),
+    ] = None,
+    width: Annotated[int, typer.Option(help="Wider pictures come scaled down to about this width.", min=1)] = 960,
+    limit: Annotated[int | None, typer.Option(help="Fetch at most so many pictures.", min=1)] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="The api.php of another wiki than Wikimedia Commons, or of a mirror.")
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -57,6 +71,11 @@ def pictures(
     output = Output(json=json, quiet=quiet)
     _check_call(on_error, map_, root, replace)
     people = People(keep_out or (), admit or (), erase or ())
+    asked = _Fetch(fetch, user_agent, width, limit, endpoint)
+    if fetch is not None or asked != _Fetch():
+        _check_fetch(asked, map_, people)
+        _fetch(kb, asked, output)
+        return
     with KnowledgeBase.open(kb) as opened:
         check_ids(opened, people)
         given = None if map_ is None else _read_map(map_, root, opened, people, output)
@@ -81,6 +100,70 @@ def gallery_lines(counts: PictureCounts) -> list[str]:
         f"kept out      {counts.kept_out:,} entities ({counts.erased:,} of them erased) "
         f"with {counts.kept_out_pictures:,} pictures",
     ]
+
+
+class _Fetch(NamedTuple):
+    """What is to be fetched, and how."""
+
+    folder: Path | None = None
+    user_agent: str | None = None
+    width: int = 960
+    limit: int | None = None
+    endpoint: str | None = None
+
+
+def _check_fetch(asked: _Fetch, map_: Path | None, people: People) -> None:
+    from dualway.errors import UsageError
+
+    if asked.folder is None:
+        raise UsageError(
+            "--user-agent, --width, --limit and --endpoint say how to fetch pictures; say where by --fetch"
+        )
+    if map_ is not None or people:
+        raise UsageError("--fetch goes alone: give --map, --keep-out, --admit and --erase in a call of their own")
+
+
+def _fetch(kb: Path, asked: _Fetch, output: Output) -> None:
+    from dualway.kb.fetched_pictures import fetch_pictures
+    from dualway.kb.store import KnowledgeBase
+    from dualway.sources.commons import COMMONS
+
+    assert asked.folder is not None
+    with output.progress("pictures") as meter:
+        report = fetch_pictures(
+            kb,
+            asked.folder,
+            user_agent=asked.user_agent,
+            limit=asked.limit,
+            width=asked.width,
+            endpoint=asked.endpoint or COMMONS,
+            progress=meter.update,
+        )
+    for problem in report.problems[:_SHOWN]:
+        output.note(f"{problem.entity_id}: {problem.name!r}: {problem.problem}")
+    if len(report.problems) > _SHOWN:
+        output.note(f"{len(report.problems) - _SHOWN:,} more were not taken; --json lists them all")
+    with KnowledgeBase.open(kb) as opened:
+        counts = opened.picture_counts()
+    output.result({"path": str(kb), **report.to_dict(), "gallery": asdict(counts)})
+    output.show("\n".join([*_fetch_lines(report), *gallery_lines(counts)]))
+
+
+def _fetch_lines(report: FetchReport) -> list[str]:
+    lines = [
+        f"revision      {report.revision}{'' if report.changed else ', as it was: nothing to change'}",
+        f"fetched       {report.fetched:,} pictures ({report.num_bytes / 2**20:,.1f} MiB) into {report.folder}, "
+        f"{report.there:,} were there, {report.without_licence:,} of all without a licence",
+        f"pictures      {report.added:,} added, {report.updated:,} updated, {report.unchanged:,} as they were",
+    ]
+    lines += [f"not taken     {count:,} {kind}" for kind, count in report.kinds.items()]
+    told = {
+        "not asked for, as --limit was reached: give the call again": report.left,
+        "not asked for, as their entity is kept out": report.kept_out,
+        "left out, as others removed their entity or keep it out meanwhile": report.passed_over,
+    }
+    lines += [f"left          {count:,} {what}" for what, count in told.items() if count]
+    return lines
 
 
 def _check_call(on_error: str, map_: Path | None, root: Path | None, replace: bool) -> None:

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -53,10 +54,17 @@ class Web:
     Args:
         local: Plain http to this machine is allowed (a mirror on it); all else is https in any case.
         wait: Sleeps; between attempts 1, 2, 4, .. seconds, or as long as the host asks for.
+        longest_wait_s: No wait is longer, whatever the host asks for.
     """
 
-    def __init__(self, *, local: bool = False, wait: Callable[[float], object] = time.sleep) -> None:
-        self._local, self._wait = local, wait
+    def __init__(
+        self,
+        *,
+        local: bool = False,
+        wait: Callable[[float], object] = time.sleep,
+        longest_wait_s: float = _LONGEST_WAIT_S,
+    ) -> None:
+        self._local, self._wait, self._longest_wait_s = local, wait, longest_wait_s
         self._client = _make_client(proxies=not local)  # none stands before this machine
 
     def __enter__(self) -> Self:
@@ -77,7 +85,7 @@ class Web:
             except PassingError as error:
                 if attempt + 1 == _ATTEMPTS:
                     raise DownloadError(f"{error} ({_ATTEMPTS} attempts); what has come is kept") from error
-                self._wait(min(error.wait_s or 2.0**attempt, _LONGEST_WAIT_S))
+                self._wait(min(error.wait_s or 2.0**attempt, self._longest_wait_s))
         raise AssertionError("unreachable")
 
     def json(self, address: str) -> Any:
@@ -181,5 +189,15 @@ def _check_status(response: httpx2.Response, address: str) -> None:
 
 
 def _asked_wait(response: httpx2.Response) -> float:
-    asked = response.headers.get("Retry-After", "")
-    return float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0.0
+    return wait_of(response.headers.get("Retry-After", ""))
+
+
+def wait_of(header: str) -> float:
+    """Return the seconds that a Retry-After header asks for, given as a number or as a date; 0 when it does not."""
+    text = header.strip()
+    if text.isascii() and text.isdigit() and len(text) < 6:
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0) if text else 0.0
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
