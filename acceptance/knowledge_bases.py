@@ -25,10 +25,12 @@ def run_all(say: Callable[[str], None]) -> str:
     options = ("--items", ITEMS, "--suffix", ".json.gz", "--names", "--kills", "3")
     dump = run(_step("benchmarks", "wikidata_dump", str(WORK / "wikidata-dump"), *options), say)
     texts = run(Step("kb-texts", ["python", "-m", "pytest", "-q", "tests/sources"]), say)
+    representations = run(_step("experiments", "representations", "--work", str(WORK / "representations")), say)
     rows = [_built(name, record) for name, record in builds.items()]
     return "\n\n".join(
         [
             _table("Built from published files, names indexed", rows),
+            _text_rows(representations),
             _shown("From adding an entity to finding it", changes),
             _shown("Changed ten thousand times by a process that is killed", survival),
             _shown("A dump of Wikidata's form", dump),
@@ -69,6 +71,12 @@ def _table(title: str, rows: list[str]) -> str:
             *rows,
         ]
     )
+
+
+def _text_rows(record: dict[str, Any]) -> str:
+    """Return the table of trainings that differ in what stands for an entity; it is written as a table already."""
+    found = record["stdout"].strip()
+    return f"## What text stands for an entity\n\n`{record['command']}`, {record['seconds']:,} s:\n\n{found}"
 
 
 def _shown(title: str, record: dict[str, Any]) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from dualway.text import repair
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+LONGEST_LINE = 1 << 27  # bytes, beyond which a file is no list of lines
 _STEM = 40  # characters of a name that its temporary name keeps: a long name stays within what file systems take
 
 
@@ -189,19 +193,37 @@ def read_jsonl(path: Path) -> Generator[tuple[int, Any]]:
     """Yield (1-based line, value) of each line of a JSON Lines file, empty lines skipped, in constant memory.
 
     Raises:
-        DataError: As `read_json`; names file and line.
+        DataError: As `read_json` and `read_lines`; names file and line.
     """
+    with closing(read_lines(path)) as lines:
+        for number, raw in lines:
+            if raw.strip():
+                yield number, _parse_line(raw, path, number)
+
+
+def read_lines(path: Path) -> Generator[tuple[int, bytes]]:
+    """Yield (1-based line, its bytes with the line end) of a file, decompressed where its name ends in .gz.
+
+    Raises:
+        DataError: Missing, unreadable, damaged, or a line of more than `LONGEST_LINE` bytes.
+    """
+    number = 0
     try:
-        with path.open("rb") as lines:
-            for number, raw in enumerate(lines, start=1):
-                if raw.strip():
-                    yield number, _parse_line(raw, path, number)
+        # A line is read up to a limit: a small compressed file may hold one that no memory takes.
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), start=1):
+                if len(raw) > LONGEST_LINE:
+                    raise DataError(f"a line of more than {LONGEST_LINE:,} bytes", path=path, line=number)
+                yield number, raw
     except IsADirectoryError as error:
         raise DataError("is a folder, expected a file", path=path) from error
     except FileNotFoundError as error:
         raise DataError("no such file", path=path) from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        problem = f"damaged or cut off: it cannot be decompressed any further ({error})"
+        raise DataError(problem, path=path, line=number + 1) from error
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", path=path) from error
+        raise DataError(f"cannot be read ({error.strerror or error})", path=path) from error
 
 
 def _parse_line(raw: bytes, path: Path, number: int) -> Any:

@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from dualway.cli.data import app
 from dualway.downloads.catalogue import CATALOGUE, Entry, Host, RemoteFile
 from dualway.errors import DataError, UsageError
+from dualway.kb.store import KnowledgeBase
+from dualway.schema import Entity, Representation
 
-from .calls import call, listing, spawn
+from .calls import call, listing, spawn, write_lines
 
 runner = CliRunner()
 
@@ -234,3 +236,18 @@ class TestDownload:
         done = spawn("data", "download", "clip-vit-b32", "--out", tmp_path / "out", shell='exec "$@" <&-')
         assert done.returncode == 2
         assert "give --yes" in done.stderr
+
+
+def test_check_tells_captions_that_are_texts_of_a_knowledge_base(tmp_path):
+    caption = "Otto Weininger was an Austrian thinker who lived in Vienna."
+    write_lines(tmp_path / "train.jsonl", [{"id": "7", "text": caption, "surface": "Otto", "entity_id": "Q1"}])
+    given = Entity("Q1", "Otto Weininger", representations=(Representation("static", f"{caption} He died young."),))
+    KnowledgeBase.create(tmp_path / "kb", [given, Entity("Q2", "Vienna")]).close()
+    done = call("data", "check", tmp_path, "--kb", tmp_path / "kb", "-q")
+    assert done.code == 0
+    assert "1  captions of train stand in the text of their own entity (0 exactly, 1 nearly)" in done.out
+    assert "7 in Q1: 100 %" in done.out
+    found = call("data", "check", tmp_path, "--kb", tmp_path / "kb", "--json").json["knowledge_base"]
+    assert found["train"]["gold"]["mentions"] == 1
+    assert call("data", "check", tmp_path, "--json").json["knowledge_base"] is None
+    assert call("data", "check", tmp_path, "--kb", tmp_path / "none").code == 4

@@ -50,6 +50,9 @@ def _group() -> None:
 def check(
     path: Annotated[Path, typer.Argument(help="A data set's folder, or one file of it.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Only this split of the folder.")] = None,
+    kb: Annotated[
+        Path | None, typer.Option(help="A knowledge base: are captions among its texts? Then it holds the answers.")
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -61,7 +64,14 @@ def check(
 
     output = Output(json=json, quiet=quiet)
     output.note(f"checking {path}")
-    found = audit(path, split)
+    if kb is None:
+        found = audit(path, split)
+    else:
+        from dualway.datasets.overlaps import entity_texts
+        from dualway.kb.store import KnowledgeBase
+
+        with KnowledgeBase.open(kb) as opened:
+            found = audit(path, split, kb_texts=entity_texts(opened.entities()))
     output.show(_describe(found))
     output.result(found)
 
@@ -242,6 +252,9 @@ def _describe(found: dict[str, Any]) -> str:
         lines += ["", "entity files: none in this folder"]
     for file in found["candidate_files"]:
         lines += _candidate_lines(file)
+    if found["knowledge_base"] is not None:
+        lines += ["", "captions in texts of the knowledge base:"]
+        lines += _overlap_lines(found["knowledge_base"]) or ["  none"]
     return "\n".join(lines)
 
 
@@ -294,8 +307,25 @@ def _entity_lines(files: dict[str, Any]) -> list[str]:
     for name, gold in files["gold"].items():
         lines.append(f"  {gold['missing']:,}  gold entities of {name} are not among them")
         lines[-1] += f": {', '.join(gold['missing_examples'])}" if gold["missing"] else ""
-        if gold["sentence_in_entity_text"]:
-            lines.append(f"  {gold['sentence_in_entity_text']:,}  captions of {name} stand in their own entity's text")
+    lines += _overlap_lines(files["overlaps"])
     for title in ("repaired", "dropped", "notes"):
         lines += [f"  {line}" for line in _reasons(title, files[title])[1:]]
+    return lines
+
+
+def _overlap_lines(splits: dict[str, dict[str, Any]]) -> list[str]:
+    """Say how many captions stand in entities' texts, their own entity's first, with the closest examples."""
+    lines: list[str] = []
+    for name, found in splits.items():
+        for whose, words in (("gold", "their own entity"), ("others", "another entity")):
+            tally = found[whose]
+            if tally["mentions"]:
+                lines.append(
+                    f"  {tally['mentions']:,}  captions of {name} stand in the text of {words} "
+                    f"({tally['exact']:,} exactly, {tally['near']:,} nearly)"
+                )
+                lines += [
+                    f"       {example['mention']} in {example['entity']}: {100 * example['share']:.0f} %"
+                    for example in tally["examples"]
+                ]
     return lines

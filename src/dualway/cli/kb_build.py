@@ -43,9 +43,16 @@ def build(
             help="Tables: what a column is: name=title, text:static=abstract, field:born=birth, picture=file; repeated."
         ),
     ] = None,
-    separator: Annotated[str, typer.Option(help="Tables: at which texts are split into lists.")] = "|",
-    delimiter: Annotated[str | None, typer.Option(help="Tables: between the columns of a text file.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Tables: between the values of a list in one cell; | unless given.")
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Tables: between the columns of a text file, one character or the word tab.")
+    ] = None,
     id_prefix: Annotated[str, typer.Option(help="Tables: put before every id.")] = "",
+    text_source: Annotated[
+        str, typer.Option("--source", help="Tables: where the texts come from; the file's name unless given.")
+    ] = "",
     licence: Annotated[str, typer.Option(help="Tables: of the texts and pictures.")] = "",
     language: Annotated[
         str | None,
@@ -81,7 +88,7 @@ def build(
         raise UsageError(f"--representation {representation!r}: names no kind; write for example properties,static")
     of_dumps = (no_subclasses, min_sitelinks, any_language, on_error != "stop", workers is not None)
     of_both = (class_, properties)
-    of_tables = (column, separator != "|", delimiter, id_prefix, licence)
+    of_tables = (column, separator is not None, delimiter is not None, id_prefix, text_source, licence)
     if (form != WIKIDATA and any(of_dumps)) or (form not in (WIKIDATA, RDF) and any(of_both)):
         raise UsageError("options of wikidata were given; add --from wikidata (or rdf), or leave them out")
     if form in (WIKIDATA, RDF) and any(of_tables):
@@ -97,22 +104,14 @@ def build(
 
     columns = ColumnMap.parse(
         column or [],
-        separator=_one(separator, "--separator"),
-        delimiter=None if delimiter is None else _one(delimiter, "--delimiter"),
+        separator=separator,
+        delimiter=delimiter,
         id_prefix=id_prefix,
         language=language or "",
         licence=licence,
+        source=text_source,
     )
     _from_files(source, out, form, kinds, columns, output)
-
-
-def _one(character: str, option: str) -> str:
-    from dualway.errors import UsageError
-
-    found = "\t" if character == "tab" else character
-    if len(found) != 1:
-        raise UsageError(f"{option} {character!r}: give one character, or the word tab")
-    return found
 
 
 def _options(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,29 @@ from dualway.datasets.entities import (
     read_own_entities,
 )
 from dualway.datasets.entities_wikidiverse import find_tables
+from dualway.datasets.overlaps import CaptionIndex, EntityText, Overlaps, entity_texts
 from dualway.datasets.reader import list_splits, open_dataset
 from dualway.images import KINDS, MAX_PIXELS, leads_out
 from dualway.schema import Entity
 from dualway.text import match_key
 
 _EXAMPLES = 3
-_TELLING_WORDS = 5  # a shorter sentence or beginning occurs in a text by chance
 _LOCATED = ("given", "exact", "folded", "fuzzy")
 
 
-def audit(path: Path, split: str | None = None) -> dict[str, Any]:
+def audit(path: Path, split: str | None = None, *, kb_texts: Iterable[EntityText] | None = None) -> dict[str, Any]:
     """Return what a data set holds, ready for JSON.
 
     Keys: `path`; `splits` (per split: counts, mentions not found in their sentence, pictures, the mentions' own
     candidates, repaired, dropped, notes); `shared_sentences` (per pair of splits); `entity_files` (by form or own file:
-    counts, gold ids missing, captions that stand in the text of their own entity, which makes them too easy);
-    `candidate_files` (how they are keyed, how many mentions they have, and of how many the gold).
+    counts, gold ids missing, captions that stand in entities' texts: of their own, which makes them too easy, and of
+    others); `candidate_files` (how they are keyed, how many mentions they have, and of how many the gold);
+    `knowledge_base` (captions that stand in its texts; None without one).
+
+    Args:
+        path: A folder, or one file of it.
+        split: Only this split.
+        kb_texts: The texts of the entities of a knowledge base.
 
     Raises:
         UsageError: The folder has no such split.
@@ -50,12 +56,15 @@ def audit(path: Path, split: str | None = None) -> dict[str, Any]:
     tables = [(find_entity_files(place, form), *read_entities(place, form)) for form in find_forms(place)]
     tables += [([file], *read_own_entities(file)) for file in find_own_files(folder)]
     names = {entity.id: entity.name for _, entities, _ in tables for entity in entities}
+    captions = CaptionIndex(datasets if tables or kb_texts is not None else {})
+    in_kb = None if kb_texts is None else captions.find(kb_texts)
     return {
         "path": str(path),
         "splits": {name: _audit_split(dataset) for name, dataset in datasets.items()},
         "shared_sentences": [_shared(*pair) for pair in combinations(datasets.items(), 2)],
-        "entity_files": [_audit_entities(*table, datasets) for table in tables],
+        "entity_files": [_audit_entities(*table, datasets, captions) for table in tables],
         "candidate_files": [_audit_candidates(file, datasets, names) for file in _candidate_files(folder)],
+        "knowledge_base": None if in_kb is None else {name: found.to_dict() for name, found in in_kb.items()},
     }
 
 
@@ -192,42 +201,27 @@ def _audit_candidates(file: CandidateFile, datasets: dict[str, Dataset], names: 
 
 
 def _audit_entities(
-    files: list[Path], entities: list[Entity], report: ReadReport, datasets: dict[str, Dataset]
+    files: list[Path],
+    entities: list[Entity],
+    report: ReadReport,
+    datasets: dict[str, Dataset],
+    captions: CaptionIndex,
 ) -> dict[str, Any]:
-    known = {entity.id: entity for entity in entities}
+    known = {entity.id for entity in entities}
+    overlaps = captions.find(entity_texts(entities))
     return report.to_dict() | {
         "files": [file.name for file in files],
-        "gold": {name: _audit_gold(dataset, known) for name, dataset in datasets.items()},
+        "gold": {name: _audit_gold(dataset, known, overlaps[name]) for name, dataset in datasets.items()},
+        "overlaps": {name: found.to_dict() for name, found in overlaps.items()},
     }
 
 
-def _audit_gold(dataset: Dataset, known: dict[str, Entity]) -> dict[str, Any]:
+def _audit_gold(dataset: Dataset, known: set[str], overlaps: Overlaps) -> dict[str, Any]:
     missing = sorted({answer for answer in dataset.gold.values() if answer is not None and answer not in known})
-    telling = [
-        mention.id for mention in dataset.mentions if _tells(mention.text, known.get(_gold(dataset, mention.id)))
-    ]
+    telling = [mention.id for mention in dataset.mentions if mention.id in overlaps.gold]
     return {
         "missing": len(missing),
         "missing_examples": missing[:_EXAMPLES],
         "sentence_in_entity_text": len(telling),
         "sentence_in_entity_text_examples": telling[:_EXAMPLES],
     }
-
-
-def _gold(dataset: Dataset, id: str) -> str:
-    return dataset.gold.get(id) or ""
-
-
-def _tells(sentence: str, entity: Entity | None) -> bool:
-    """Tell whether a caption stands in the text of its own entity, or that text's beginning in the caption."""
-    if entity is None or not entity.representations:
-        return False
-    caption = f" {match_key(sentence)} "
-    for representation in entity.representations:
-        text = f" {match_key(representation.text)} "
-        beginning = " ".join(text.split(maxsplit=2 * _TELLING_WORDS)[: 2 * _TELLING_WORDS])
-        if caption.count(" ") > _TELLING_WORDS and caption in text:
-            return True
-        if beginning.count(" ") >= _TELLING_WORDS and f" {beginning} " in caption:
-            return True
-    return False

@@ -1,161 +1,186 @@
-"""Columns of one's own tables: which of them is an entity's id, its name, a text, a field, a picture."""
+"""Which column of one's own table holds which part of an entity: read from flags, and laid over a file's columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from dualway.errors import UsageError
 
-TARGETS = ("id", "name", "aliases", "types", "description", "text")
-_LISTS = ("aliases", "types")
+# Parts of one value; `text` and `description` are short for the text of that kind.
+_ONE = ("id", "name", "description", "text", "language", "licence", "revision", "source", "created_at")
+_MANY = ("aliases", "types", "picture")
+_OF_PICTURES = ("picture-source", "picture-licence")
+# Parts whose values have parts of their own, in JSON and Parquet.
+STRUCTURED = ("representations", "pictures", "fields")
+_NAMED = ("text", "field", "field-id")  # text:KIND, field:NAME, field-id:NAME
+_WORD = re.compile(r"[\w.:-]+")
+_SHORT_KINDS = {"description": "text:description", "text": "text:text"}
+_SHOWN = 40  # columns that a message lists
+
+KNOWN_PARTS = (
+    "id, name, aliases, types, description, text, text:KIND, field:NAME, field-id:NAME, picture, picture-source, "
+    "picture-licence, language, licence, revision, source, created_at"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnMap:
-    """How a row of a table becomes an entity. Without any, columns mean what they are called.
+@dataclass(frozen=True)
+class Assignment:
+    """What the columns of one file (or the keys of one line) are read as.
 
-    Attributes:
-        columns: `TARGETS` -> column.
-        texts: Kind of text -> column.
-        fields: Field -> column; several values where the column is a list, or split.
-        pictures: Columns of pictures' paths.
-        separator: At which texts are split into lists.
-        delimiter: Between the columns of a text file; by default commas, or tabs in a .tsv file.
-        id_prefix: Put before every id.
-        language, licence: Of the texts.
+    parts: part -> its columns, in their order. unused: columns that nothing reads.
     """
 
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    texts: Mapping[str, str] = field(default_factory=dict[str, str])
-    fields: Mapping[str, str] = field(default_factory=dict[str, str])
-    pictures: tuple[str, ...] = ()
-    separator: str = "|"
+    parts: Mapping[str, tuple[str, ...]]
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """How one's own table says what an entity is; empty: columns are called as the parts that they hold.
+
+    `columns` are pairs of a part ("name", "text:static", "field:born", ..) and a column, or a key of JSON Lines, where
+    dots lead into objects ("labels.en"). `separator` divides the values of a list in one cell: None is "|" in tables,
+    and no division in JSON Lines. `language`, `licence` and `source` hold for texts whose line does not say it.
+    """
+
+    columns: tuple[tuple[str, str], ...] = ()
+    separator: str | None = None
     delimiter: str | None = None
     id_prefix: str = ""
     language: str = ""
     licence: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.separator == "":
+            raise UsageError("--separator is empty; give the characters between the values of a list, such as '|'")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise UsageError(f"--delimiter {self.delimiter!r}: give one character, such as ';', or the word tab")
+        once: set[str] = set()
+        for part, column in self.columns:
+            if part in once and not _takes_many(part):
+                raise UsageError(f"--column {_shown_part(part)}={column}: this part is given twice; keep one of them")
+            once.add(part)
 
     @classmethod
-    def parse(cls, flags: Sequence[str], **settings: Any) -> ColumnMap:
-        """Return what flags such as "name=title", "text:static=abstract" and "field:born=birth_date" say.
+    def parse(
+        cls,
+        flags: Sequence[str],
+        *,
+        separator: str | None = None,
+        delimiter: str | None = None,
+        id_prefix: str = "",
+        language: str = "",
+        licence: str = "",
+        source: str = "",
+    ) -> ColumnMap:
+        r"""Return the map that flags such as ["name=title", "field:born=birth_date"] describe.
 
         Raises:
-            UsageError: A flag that says something else; names it.
+            UsageError: A flag that is no PART=COLUMN, an unknown part, a part given twice; names the flag.
         """
-        columns: dict[str, str] = {}
-        texts: dict[str, str] = {}
-        fields: dict[str, str] = {}
-        pictures: list[str] = []
-        for flag in flags:
-            target, equals, column = (part.strip() for part in flag.partition("="))
-            kind, colon, name = target.partition(":")
-            if not equals or not column:
-                raise UsageError(f"--column {flag!r}: write TARGET=COLUMN, such as name=title")
-            if colon and name and kind in ("text", "field"):
-                (texts if kind == "text" else fields)[name] = column
-            elif target == "picture":
-                pictures.append(column)
-            elif target in TARGETS:
-                columns[target] = column
-            else:
-                known = ", ".join([*TARGETS, "text:KIND", "field:NAME", "picture"])
-                raise UsageError(f"--column {flag!r}: {target!r} is not known; choose {known}")
-        return cls(columns, texts, fields, tuple(pictures), **settings)
+        columns = tuple(_parse_flag(flag) for flag in flags)
+        tab = {"tab": "\t", "\\t": "\t"}.get(delimiter or "", delimiter)
+        return cls(columns, separator, tab, id_prefix, language, licence, source)
 
-    @property
-    def is_empty(self) -> bool:
-        """True when columns mean what they are called, and nothing is added to them."""
-        return self == ColumnMap(separator=self.separator, delimiter=self.delimiter)
-
-    def named(self) -> set[str]:
-        """Return all columns that are named."""
-        return {*self.columns.values(), *self.texts.values(), *self.fields.values(), *self.pictures}
-
-    def check(self, present: Sequence[str]) -> None:
-        """Check that every named column is there.
+    def assign_table(self, header: Sequence[str], path: Path) -> Assignment:
+        """Return what the columns of a table are read as; names are compared without case.
 
         Raises:
-            UsageError: One is not; names it, and those that are.
+            UsageError: A column that the file does not have; names the flag and those that it has.
         """
-        missing = sorted(self.named() - set(present))
-        if missing:
-            raise UsageError(f"--column names {missing[0]!r}, which is not there; there are {', '.join(present)}")
+        spelt = {name.casefold(): name for name in header}
+        columns: list[tuple[str, str]] = []
+        for part, column in self.columns:
+            found = spelt.get(column.casefold()) or spelt.get(column.split(".")[0].casefold())
+            if found is None:
+                raise self.no_column(part, column, header, path)
+            whole = column.casefold() in spelt
+            columns.append((part, found if whole else found + column[len(found) :]))
+        return _assign(columns, header, str.casefold)
 
-    def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row by the names that the reader of entities knows; unnamed columns stay as they are."""
-        named = self.named()
-        row = {key: value for key, value in values.items() if key not in named or key in TARGETS}
-        row |= {target: _at(values, column) for target, column in self.columns.items()}
-        row |= {name: self.split(row[name]) for name in _LISTS if isinstance(row.get(name), str)}
-        row["id"] = self._id(row.get("id"))
-        parts = {
-            "representations": [*_list(row.get("representations")), *self._texts(row, values)],
-            "fields": [*_field_list(row.get("fields")), *self._fields(values)],
-            "pictures": [*_list(row.get("pictures")), *self._pictures(values)],
-        }
-        return row | {name: items for name, items in parts.items() if items}
+    def assign_keys(self, keys: Iterable[str]) -> Assignment:
+        """Return what the keys of a line of JSON are read as; one that is asked for may be missing in a line."""
+        return _assign(self.columns, keys, str)
 
-    def split(self, text: str) -> list[str]:
-        """Return the parts of a text between separators."""
-        return [part.strip() for part in text.split(self.separator) if part.strip()]
-
-    def _id(self, value: Any) -> Any:
-        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        return self.id_prefix + text.strip() if isinstance(text, str) and text.strip() else text
-
-    def _texts(self, row: dict[str, Any], values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        origin = {"language": self.language, "licence": self.licence}
-        if any(origin.values()):
-            for kind in ("description", "text"):
-                if row.get(kind):
-                    yield {"kind": kind, "text": row.pop(kind), **origin}
-        for kind, column in self.texts.items():
-            text = _at(values, column)
-            if text not in (None, ""):
-                yield {"kind": kind, "text": text, **origin}
-
-    def _fields(self, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for name, column in self.fields.items():
-            for value in self._values(_at(values, column)):
-                yield {"name": name, **value} if isinstance(value, dict) else {"name": name, "value": str(value)}
-
-    def _pictures(self, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        for column in self.pictures:
-            for path in self._values(_at(values, column)):
-                yield {"path": path, "licence": self.licence}
-
-    def _values(self, value: Any) -> list[Any]:
-        if value is None or value == "":
-            return []
-        if isinstance(value, str):
-            return self.split(value)
-        return _list(value) if isinstance(value, list) else [value]
+    def no_column(self, part: str, column: str, present: Iterable[str], path: Path) -> UsageError:
+        """Return the error for a column that a flag names and a file does not have."""
+        return UsageError(
+            f"--column {_shown_part(part)}={column}: there is no {column!r} in {path}; it has {list_columns(present)}"
+        )
 
 
-def field_items(values: Mapping[str, Any]) -> list[Any]:
-    """Return the items that {"born": "1946", "occupation": ["actor", {"value": .., "id": ..}]} is short for."""
-    return [
-        {"name": name, **cast("dict[str, Any]", one)} if isinstance(one, dict) else {"name": name, "value": one}
-        for name, given in values.items()
-        for one in (_list(given) if isinstance(given, list) else [given])
-    ]
+def value_of(values: Mapping[str, Any], column: str) -> Any:
+    """Return a line's value of a column; where there is none of that name, dots lead into objects.
+
+    Raises:
+        TypeError: What stands before a dot is no object; its argument is what it is.
+    """
+    if column in values:
+        return values[column]
+    found: Any = values
+    for key in column.split("."):
+        if found is None:
+            return None
+        if not isinstance(found, Mapping):
+            raise TypeError(found)
+        found = found.get(key)
+    return found
 
 
-def _field_list(value: Any) -> list[Any]:
-    return field_items(cast("dict[str, Any]", value)) if isinstance(value, dict) else _list(value)
+def part_named(name: str) -> str | None:
+    """Return the part that a column of this name holds where no flag says otherwise; None for any other column."""
+    if name in _ONE or name in _MANY or name in _OF_PICTURES or name in STRUCTURED:
+        return _SHORT_KINDS.get(name, name)
+    first, colon, word = name.partition(":")
+    return name if colon and first in _NAMED and _WORD.fullmatch(word) else None
 
 
-def _at(values: Mapping[str, Any], column: str) -> Any:
-    """Return a column's value; "labels.en" leads into an object."""
-    if column in values or "." not in column:
-        return values.get(column)
-    place: Any = values
-    for step in column.split("."):
-        place = cast("dict[str, Any]", place).get(step) if isinstance(place, dict) else None
-    return place
+def list_columns(columns: Iterable[str]) -> str:
+    """Return the names of columns for a message, the first of many."""
+    names = [repr(name) for name in columns]
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "no columns") + more
 
 
-def _list(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
+def _parse_flag(flag: str) -> tuple[str, str]:
+    part, equals, column = (text.strip() for text in flag.partition("="))
+    if not equals or not part or not column:
+        raise UsageError(f"--column {flag!r}: write PART=COLUMN, as name=title; parts are {KNOWN_PARTS}")
+    known = part_named(part)
+    if known is None or known in STRUCTURED:
+        raise UsageError(f"--column {flag!r}: there is no part {part!r}; parts are {KNOWN_PARTS}")
+    return known, column
+
+
+def _assign(columns: Iterable[tuple[str, str]], present: Iterable[str], spelling: Callable[[str], str]) -> Assignment:
+    """Return what present columns are read as: as `columns` say, the others by their names in `spelling`."""
+    parts: dict[str, tuple[str, ...]] = {}
+    taken: set[str] = set()
+    names = tuple(present)
+    for part, column in columns:
+        parts[part] = (*parts.get(part, ()), column)
+        taken |= {column} if column in names else {column.split(".")[0]}
+    unused: list[str] = []
+    mapped = frozenset(parts)
+    for name in names:
+        if name in taken:
+            continue
+        part = part_named(spelling(name))
+        if part is None or part in mapped:
+            unused.append(name)
+        else:
+            parts[part] = (*parts.get(part, ()), name)
+    return Assignment(parts, tuple(unused))
+
+
+def _takes_many(part: str) -> bool:
+    return part in _MANY or part.startswith("field:")
+
+
+def _shown_part(part: str) -> str:
+    return next((short for short, long in _SHORT_KINDS.items() if long == part), part)

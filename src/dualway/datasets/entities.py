@@ -12,7 +12,7 @@ from typing import Any
 from dualway.datasets.base import ReadReport, is_folder, is_list, is_object, load_json
 from dualway.datasets.entities_mimic import ENTITIES as _MIMIC
 from dualway.datasets.entities_mimic import read_mimic
-from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES
+from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES, own_form
 from dualway.datasets.entities_wikidiverse import find_tables, is_table, read_wikidiverse
 from dualway.datasets.entity_fields import load_table, nameless, text_of, texts_of
 from dualway.datasets.pickles import refuse_pickle
@@ -76,7 +76,7 @@ def find_forms(folder: Path) -> list[str]:
 
 
 def find_own_files(folder: Path) -> list[Path]:
-    """Return one's own entity files in a folder: `entities.jsonl` (or .ndjson), `entities.csv`, `entities.tsv`."""
+    """Return one's own entity files in a folder: `entities.jsonl`, `entities.csv` and other endings of `SUFFIXES`."""
     return [
         file for file in (folder / f"entities{suffix}" for suffix in SUFFIXES) if file.is_file() and not is_table(file)
     ]
@@ -89,7 +89,7 @@ def read_own_entities(file: Path) -> tuple[list[Entity], ReadReport]:
         DataError: A line that is no entity (names it), none at all, or a pickle.
     """
     refuse_pickle(file)
-    report = ReadReport(file, SUFFIXES[file.suffix.lower()])
+    report = ReadReport(file, own_form(file) or "")
     entities = list(LINE_FORMS[report.format](file, report))
     _count(entities, report)
     return entities, report

@@ -1,4 +1,4 @@
-"""Building a knowledge base from files on disk: those of the published data sets, and one's own JSONL or CSV."""
+"""Building a knowledge base from files on disk: those of the published data sets, and one's own tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from dualway.datasets.base import ReadReport
 from dualway.datasets.columns import ColumnMap
 from dualway.datasets.entities import read_entities
-from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES
+from dualway.datasets.entities_own import LINE_FORMS, SUFFIXES, own_form
 from dualway.datasets.entities_wikidiverse import is_table
 from dualway.datasets.pickles import refuse_pickle
 from dualway.errors import DataError, UsageError
@@ -72,7 +72,7 @@ def build_from_files(
     """Build the knowledge base `out` from a file or folder, and return what was read, repaired and dropped.
 
     Args:
-        source: A folder (or one file) of a published data set's entities, or a JSONL or CSV file.
+        source: A folder (or one file) of a published data set's entities, or a JSONL, CSV or Parquet file.
         out: The folder to make.
         form: One of `FORMS`, or "auto" to tell it from the file names.
         representation: Kinds of text that stand for an entity; the form's own (`FORMS`) when empty.
@@ -162,8 +162,8 @@ def opened_source(
     if form == "auto":
         form = _guess_form(source)
     if form not in LINE_FORMS:
-        if columns is not None and not columns.is_empty:
-            raise UsageError(f"--column goes with one's own tables ({', '.join(LINE_FORMS)}), not with {form}")
+        if columns is not None and columns != ColumnMap():
+            raise UsageError(f"{source}: columns are told of one's own tables only ({', '.join(LINE_FORMS)})")
         yield read_entities(source, form)
         return
     if source.is_dir():
@@ -175,18 +175,18 @@ def opened_source(
 
 def _guess_form(source: Path) -> str:
     """Tell the form by the suffix; folders and .json files stay "auto", their own reader looks inside."""
-    suffix = source.suffix.lower()
-    if source.is_dir() or suffix == ".json":
+    if source.is_dir() or source.suffix.lower() == ".json":
         return "auto"
     if is_table(source):
         return "wikidiverse"
-    if suffix not in SUFFIXES:
+    form = own_form(source)
+    if form is None:
         raise DataError(
             f"cannot tell the form of this file by its name; expected {', '.join(SUFFIXES)} or .json, "
             f"or say it with --from {'|'.join(FORMS)}",
             path=source,
         )
-    return SUFFIXES[suffix]
+    return form
 
 
 def _folders_outside(root: Path, entities: Iterable[Entity]) -> list[Path]:
