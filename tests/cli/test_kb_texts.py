@@ -26,6 +26,12 @@ ABSTRACT = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch):
+    """The wiki on this machine may be asked, whatever the environment of the tests forbids; children inherit it."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
 @pytest.fixture
 def kb(tmp_path) -> Path:
     source = write_lines(tmp_path / "e.jsonl", [{"id": "Q1", "name": "Jodie Foster"}, {"id": "Q2", "name": "Nobody"}])
