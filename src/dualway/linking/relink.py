@@ -117,8 +117,9 @@ def relink_file(
     if report.current < report.links or target.resolve() != links.resolve():
         _publish(links, digest, target, touched, journal, linker.kb.fingerprint.content, report)
     journal.remove()
-    for line in () if linker.given is None or note is None else linker.given.report.remarks():
-        note(line)
+    if linker.given is not None and note is not None:
+        for line in linker.given.report.remarks():
+            note(line)
     return report
 
 
@@ -366,5 +367,7 @@ def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise DataError("no such file", path=path) from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path=path) from error
